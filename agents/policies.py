@@ -1,0 +1,237 @@
+"""Actor-critic policies with a memory core between the observation encoder and the heads.
+
+observation -> features extractor -> core -> mlp_extractor -> action and value heads
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import Tensor
+
+from memrl import tree
+from memrl.extractors import ImageExtractor, default_extractor
+from memrl.registry import make_core
+
+from .buffer import Sequences
+
+
+class PolicyState(NamedTuple):
+    """What a policy remembers: the state of its core, and of the critic's own core if it has one."""
+
+    actor: Any
+    critic: Any = ()
+
+
+class MlpMemoryPolicy(ActorCriticPolicy):
+    """Actor and critic on top of a memory core.
+
+    Args:
+        observation_space: as in SB3.
+        action_space: Discrete, MultiDiscrete, MultiBinary or Box.
+        lr_schedule: as in SB3.
+        core: name of the memory, one of `memrl.list_cores()`.
+        core_kwargs: options of the core, as in `memrl.make_core`.
+        share_core: one memory serves actor and critic; False gives the critic a memory of its own.
+        net_arch: layers between core and heads, as in SB3. Default: one of 64 units for each.
+        features_extractor_class: observation encoder, applied to each step. Default: chosen by the space.
+        kwargs: everything else as in SB3's ActorCriticPolicy.
+
+    Raises:
+        ValueError: unknown core or option; encoders of their own for actor and critic, but one core.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        core: str = "lstm",
+        core_kwargs: dict[str, Any] | None = None,
+        share_core: bool = True,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.core_name, self.core_kwargs, self.share_core = core, dict(core_kwargs or {}), share_core
+        if share_core and not kwargs.get("share_features_extractor", True):
+            raise ValueError("share_features_extractor: False needs share_core=False, since one core reads one encoder")
+        if features_extractor_class is None:
+            features_extractor_class, defaults = default_extractor(observation_space)
+            features_extractor_kwargs = {**defaults, **(features_extractor_kwargs or {})}
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch={"pi": [64], "vf": [64]} if net_arch is None else net_arch,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            **kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        # Before the heads, which need its width, and outside the modules that SB3 re-initialises (`ortho_init`).
+        self.core = make_core(self.core_name, self.features_dim, **self.core_kwargs)
+        self.critic_core = None if self.share_core else make_core(self.core_name, self.features_dim, **self.core_kwargs)
+        super()._build(lr_schedule)
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = MlpExtractor(
+            self.core.output_size, net_arch=self.net_arch, activation_fn=self.activation_fn, device=self.device
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        parameters = super()._get_constructor_parameters()
+        for fixed in ("use_sde", "squash_output", "full_std", "use_expln"):
+            parameters.pop(fixed)
+        return parameters | {"core": self.core_name, "core_kwargs": self.core_kwargs, "share_core": self.share_core}
+
+    def initial_state(self, batch_size: int) -> PolicyState:
+        """State at the start of an episode."""
+        critic = () if self.critic_core is None else self.critic_core.initial_state(batch_size)
+        return PolicyState(self.core.initial_state(batch_size), critic)
+
+    def forward(  # type: ignore[override]
+        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, PolicyState]:
+        """Act for one step.
+
+        Args:
+            obs: observations of B environments.
+            state: what was remembered before them.
+            episode_starts: true where an observation opens an episode; memory is reset first. Shape (B,).
+            deterministic: take the most likely action.
+
+        Returns:
+            Actions (B, ...), values (B, 1), log-probabilities (B,) and the new state.
+        """
+        actor, critic, state = self._remember(obs, state, episode_starts)
+        distribution = self._distribution(actor)
+        actions = distribution.get_actions(deterministic=deterministic)
+        log_prob = distribution.log_prob(actions)
+        return actions.reshape((-1, *self.action_space.shape)), self._value(critic), log_prob, state  # type: ignore[misc]
+
+    def predict_values(  # type: ignore[override]
+        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor
+    ) -> Tensor:
+        """Values (B, 1) of observations, given what is remembered before them."""
+        _, critic, _ = self._remember(obs, state, episode_starts)
+        return self._value(critic)
+
+    def evaluate_sequences(
+        self, obs: PyTorchObs, actions: Tensor, sequences: Sequences
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values, log-probabilities and entropies of stored steps, remembering through their whole sequences.
+
+        Encoder and heads see the M real steps only; padding exists inside the core alone.
+
+        Args:
+            obs: observations. Shape (M, ...).
+            actions: actions. Shape (M, ...).
+            sequences: which step of which sequence each of the M is, and the states before the sequences.
+
+        Returns:
+            Three tensors of shape (M,); entropy is None where the distribution has no closed form.
+        """
+        features = self.extract_features(obs)
+        actor_features, critic_features = features if isinstance(features, tuple) else (features, features)
+        actor = critic = sequences.run(self.core, actor_features, sequences.state.actor)
+        if self.critic_core is not None:
+            critic = sequences.run(self.critic_core, critic_features, sequences.state.critic)
+        distribution = self._distribution(actor)
+        return self._value(critic).flatten(), distribution.log_prob(actions), distribution.entropy()
+
+    def final_state(self, obs: PyTorchObs, sequences: Sequences) -> PolicyState:
+        """States after sequences that all have the same length."""
+        features = self.extract_features(obs)
+        actor_features, critic_features = features if isinstance(features, tuple) else (features, features)
+        critic: Any = ()
+        if self.critic_core is not None:
+            critic = sequences.final(self.critic_core, critic_features, sequences.state.critic)
+        return PolicyState(sequences.final(self.core, actor_features, sequences.state.actor), critic)
+
+    def predict(
+        self,
+        observation: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
+        state: tuple[Any, ...] | None = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray[Any, Any], tuple[Any, ...] | None]:
+        """Actions for observations, and the state to hand in next time.
+
+        Args:
+            observation: of one environment or of several.
+            state: what the last call returned; None starts from the initial state.
+            episode_start: true where an observation opens an episode. Shape (B,). None: nowhere.
+            deterministic: take the most likely action.
+
+        Returns:
+            Actions, and a `PolicyState` of NumPy arrays with the environments in axis 0.
+        """
+        self.set_training_mode(False)
+        obs, vectorised = self.obs_to_tensor(observation)  # type: ignore[arg-type]
+        batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+        with torch.no_grad():
+            memory = (
+                self.initial_state(batch)
+                if state is None
+                else tree.map(lambda leaf: torch.as_tensor(leaf, device=self.device), PolicyState(*state))
+            )
+            starts = torch.zeros(batch, dtype=torch.bool, device=self.device)
+            if episode_start is not None:
+                starts |= torch.as_tensor(np.asarray(episode_start, dtype=bool), device=self.device)
+            latent, _, memory = self._remember(obs, memory, starts)
+            chosen = self._distribution(latent).get_actions(deterministic=deterministic)
+        actions = chosen.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc]
+        if isinstance(self.action_space, spaces.Box):
+            actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return actions if vectorised else actions.squeeze(axis=0), tree.map(lambda leaf: leaf.cpu().numpy(), memory)
+
+    def _remember(
+        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, PolicyState]:
+        """One step of the cores: what actor and critic see, and the new state."""
+        if episode_starts.any():
+            state = tree.where(episode_starts, self.initial_state(len(episode_starts)), state)
+        features = self.extract_features(obs)
+        actor_features, critic_features = features if isinstance(features, tuple) else (features, features)
+        actor, actor_state = self.core.step(actor_features, state.actor)
+        if self.critic_core is None:
+            return actor, actor, PolicyState(actor_state)
+        critic, critic_state = self.critic_core.step(critic_features, state.critic)
+        return actor, critic, PolicyState(actor_state, critic_state)
+
+    def _distribution(self, latent: Tensor) -> Distribution:
+        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+
+    def _value(self, latent: Tensor) -> Tensor:
+        value: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))
+        return value
+
+
+class CnnMemoryPolicy(MlpMemoryPolicy):
+    """`MlpMemoryPolicy` with a convolutional encoder by default."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = ImageExtractor,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
+        )
+
+
+class MultiInputMemoryPolicy(MlpMemoryPolicy):
+    """`MlpMemoryPolicy` for Dict observations; the encoder is chosen by the space."""
+

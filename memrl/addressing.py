@@ -1,0 +1,270 @@
+"""How memories find their slots: pure functions of the NTM, the DNC and the Memformer.
+
+Shapes: B batch, N slots, W slot width, R heads. Weightings are (B, R, N) where several heads share a call.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Floor of squared norms in a cosine. Rows of fresh memory are zero, and 0/0 is not a similarity; norms above 1e-3 are
+# compared exactly as in the papers.
+NORM_FLOOR = 1e-6
+
+
+def oneplus(x: Tensor) -> Tensor:
+    """1 + log(1 + eˣ), at least 1 (Graves et al. 2016, Methods, "Interface parameters").
+
+    >>> oneplus(torch.tensor(0.0))
+    tensor(1.6931)
+    """
+    return 1 + F.softplus(x)
+
+
+def content_weights(memory: Tensor, keys: Tensor, strengths: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Look slots up by what they hold.
+
+    Graves et al. 2014, eqs. 5-6; Graves et al. 2016, "Content-based addressing": softmax_i(β · cos(k, M(i))).
+    With masks (Csordás & Schmidhuber 2019, "masked content-based addressing"): cos(k ∘ m, M(i) ∘ m).
+
+    Args:
+        memory: M. Shape (B, N, W).
+        keys: k, one per head. Shape (B, R, W).
+        strengths: β >= 0. Shape (B, R).
+        masks: m, in [0, 1]; None compares all of the width. Shape (B, R, W).
+
+    Returns:
+        Weightings, each summing to 1. Shape (B, R, N).
+
+    Departs from the paper: norms are bounded below by 1e-3, so that empty slots have similarity 0, not 0/0.
+
+    >>> content_weights(torch.eye(2).unsqueeze(0), torch.tensor([[[3.0, 0.0]]]), torch.tensor([[50.0]])).round()
+    tensor([[[1., 0.]]])
+    """
+    if masks is None:
+        slot_norms = memory.square().sum(-1).unsqueeze(1)  # (B, 1, N)
+    else:
+        keys = keys * masks
+        slot_norms = masks.square() @ memory.square().mT  # (B, R, N)
+    scale = strengths.unsqueeze(-1) * keys.square().sum(-1, keepdim=True).clamp(min=NORM_FLOOR).rsqrt()
+    if masks is not None:
+        keys = keys * masks  # (k ∘ m)·(M ∘ m) = (k ∘ m ∘ m)·M: the memory itself need not be copied per head
+    return torch.softmax((keys * scale) @ memory.mT * slot_norms.clamp(min=NORM_FLOOR).rsqrt(), dim=-1)
+
+
+def interpolate(content: Tensor, previous: Tensor, gate: Tensor) -> Tensor:
+    """Choose between content and the place before: g · w_c + (1 - g) · w' (Graves et al. 2014, eq. 7).
+
+    Shapes (B, R, N), (B, R, N), (B, R) -> (B, R, N).
+
+    >>> interpolate(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.25]]))
+    tensor([[[0.2500, 0.7500]]])
+    """
+    return torch.lerp(previous, content, gate.unsqueeze(-1))
+
+
+def shift(weights: Tensor, kernel: Tensor) -> Tensor:
+    """Turn each weighting around the ring of slots.
+
+    Graves et al. 2014, eq. 8: w̃(i) = Σ_j w(j) s(i - j mod N).
+
+    Args:
+        weights: Shape (B, R, N).
+        kernel: s, how much to shift by -S, ..., S slots; sums to 1. Shape (B, R, 2S + 1).
+
+    Returns:
+        Weightings of the same sum. Shape (B, R, N).
+
+    >>> shift(torch.tensor([[[1.0, 0.0, 0.0]]]), torch.tensor([[[0.0, 0.0, 1.0]]]))
+    tensor([[[0., 1., 0.]]])
+    """
+    reach = kernel.shape[-1] // 2
+    turned = torch.stack([weights.roll(step, -1) for step in range(-reach, reach + 1)], dim=-1)  # (B, R, N, 2S + 1)
+    return (turned @ kernel.unsqueeze(-1)).squeeze(-1)
+
+
+def sharpen(weights: Tensor, sharpness: Tensor) -> Tensor:
+    """Undo the blur of shifting: w^γ / Σ w^γ (Graves et al. 2014, eq. 9).
+
+    Computed as softmax(γ · log w), which cannot underflow to 0/0 however small the weights are.
+
+    Shapes (B, R, N), γ >= 1 (B, R) -> (B, R, N).
+
+    >>> sharpen(torch.tensor([[[0.5, 0.25, 0.25]]]), torch.tensor([[2.0]]))
+    tensor([[[0.6667, 0.1667, 0.1667]]])
+    """
+    logs = weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
+    return torch.softmax(sharpness.unsqueeze(-1) * logs, dim=-1)
+
+
+def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, add: Tensor) -> Tensor:
+    """Write with several heads: all erasures, which do not depend on their order, then all additions.
+
+    Graves et al. 2014, eqs. 3-4: M(i) ∘ Π_p (1 - w_p(i) e_p) + Σ_p w_p(i) a_p.
+
+    Args:
+        memory: M. Shape (B, N, W).
+        weights: w_p. Shape (B, P, N).
+        erase: e_p, in [0, 1]. Shape (B, P, W).
+        add: a_p. Shape (B, P, W).
+    """
+    for head in range(weights.shape[1]):
+        memory = memory - memory * (weights[:, head].unsqueeze(-1) * erase[:, head].unsqueeze(-2))
+    return torch.baddbmm(memory, weights.mT, add)
+
+
+def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
+    """How much of each slot the free gates keep: ψ = Π_i (1 - f_i w^{r,i}) (Graves et al. 2016, "Dynamic memory allocation").
+
+    Shapes (B, R) in [0, 1], (B, R, N) -> (B, N) in [0, 1].
+
+    >>> retention(torch.tensor([[1.0, 0.5]]), torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]))
+    tensor([[0.0000, 0.5000]])
+    """
+    kept = 1 - free_gates.unsqueeze(-1) * read_weights
+    product = kept[:, 0]
+    for head in range(1, kept.shape[1]):  # few heads: cheaper than the backward pass of prod, which looks for zeros
+        product = product * kept[:, head]
+    return product
+
+
+def update_usage(usage: Tensor, write_weights: Tensor, retention: Tensor) -> Tensor:
+    """u = (u' + w' - u' ∘ w') ∘ ψ, with the write weighting of the step before (Graves et al. 2016).
+
+    Shapes (B, N) three times -> (B, N) in [0, 1].
+
+    >>> update_usage(torch.tensor([[0.5]]), torch.tensor([[0.5]]), torch.tensor([[1.0]]))
+    tensor([[0.7500]])
+    """
+    return torch.lerp(write_weights, torch.ones_like(usage), usage) * retention  # u + (1 - u) w
+
+
+def allocation_weights(usage: Tensor) -> Tensor:
+    """Weight the least used slots most, for writing.
+
+    Graves et al. 2016, Methods, "Dynamic memory allocation":
+    a[φ_j] = (1 - u[φ_j]) · Π_{i<j} u[φ_i], where φ lists slots by rising usage.
+
+    Args:
+        usage: u, how taken each slot is, in [0, 1]. Shape (B, N).
+
+    Returns:
+        a, non-negative; sums to 1 - Π u, so to 1 if any slot is free. Shape (B, N).
+
+    Departs from the paper: no. The sort order carries no gradient, as there.
+
+    >>> allocation_weights(torch.tensor([[0.9, 0.0, 0.5]]))
+    tensor([[0., 1., 0.]])
+    """
+    rising, order = usage.sort(dim=-1)  # u[φ], φ
+    before = F.pad(rising[..., :-1], (1, 0), value=1.0).cumprod(-1)  # Π_{i<j} u[φ_i]
+    return torch.zeros_like(usage).scatter(-1, order, (1 - rising) * before)
+
+
+def update_precedence(precedence: Tensor, write_weights: Tensor) -> Tensor:
+    """Which slot was written last: p = (1 - Σ w) p' + w (Graves et al. 2016, "Temporal memory linkage").
+
+    >>> update_precedence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.5]]))
+    tensor([[0.5000, 0.5000]])
+    """
+    return torch.addcmul(write_weights, 1 - write_weights.sum(-1, keepdim=True), precedence)
+
+
+def update_link(link: Tensor, precedence: Tensor, write_weights: Tensor) -> Tensor:
+    """Which slot was written after which.
+
+    Graves et al. 2016, "Temporal memory linkage": L[i, j] = (1 - w[i] - w[j]) L'[i, j] + w[i] p'[j], L[i, i] = 0.
+
+    Args:
+        link: L'; L[i, j] tells how surely slot i was written right after slot j. Shape (B, N, N).
+        precedence: p' of the step before. Shape (B, N).
+        write_weights: w. Shape (B, N).
+
+    Returns:
+        L, zero on the diagonal, rows and columns summing to at most 1. Shape (B, N, N).
+
+    >>> first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> update_link(torch.zeros(1, 2, 2), first, second)  # slot 1 was written after slot 0
+    tensor([[[0., 0.],
+             [1., 0.]]])
+    """
+    if torch.is_grad_enabled() and (link.requires_grad or precedence.requires_grad or write_weights.requires_grad):
+        return _UpdateLink.apply(link, precedence, write_weights)  # type: ignore[no-any-return, no-untyped-call]
+    return _link(link, precedence, write_weights)
+
+
+def _link(link: Tensor, precedence: Tensor, write_weights: Tensor) -> Tensor:
+    new = (1 - write_weights).unsqueeze(-1) - write_weights.unsqueeze(-2)
+    new.mul_(link).baddbmm_(write_weights.unsqueeze(-1), precedence.unsqueeze(-2))
+    new.diagonal(dim1=-2, dim2=-1).zero_()
+    return new
+
+
+class _UpdateLink(torch.autograd.Function):
+    """Keeps one (B, N, N) tensor per step, the link before, where autograd would keep four."""
+
+    @staticmethod
+    def forward(ctx, link, precedence, write_weights):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(link, precedence, write_weights)
+        return _link(link, precedence, write_weights)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        link, precedence, weights = ctx.saved_tensors
+        grad = grad.clone()
+        grad.diagonal(dim1=-2, dim2=-1).zero_()
+        grad_precedence = (weights.unsqueeze(-2) @ grad).squeeze(-2)
+        grad_weights = (grad @ precedence.unsqueeze(-1)).squeeze(-1)
+        through_link = grad * link
+        grad_weights -= through_link.sum(-1) + through_link.sum(-2)
+        grad_link = None
+        if ctx.needs_input_grad[0]:
+            grad_link = torch.sub((1 - weights).unsqueeze(-1), weights.unsqueeze(-2), out=through_link).mul_(grad)
+        return grad_link, grad_precedence, grad_weights
+
+
+def follow_link(link: Tensor, read_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Step from the slots read before to those written after and before them.
+
+    Graves et al. 2016, "Temporal memory linkage": f = L w', b = Lᵀ w'.
+
+    Shapes (B, N, N), (B, R, N) -> forward (B, R, N), backward (B, R, N).
+    """
+    return read_weights @ link.mT, read_weights @ link
+
+
+def sharpen_link(weights: Tensor, sharpness: Tensor) -> Tensor:
+    """Undo the blur of followed links: S(d, s) = ((d + ε) / max(d + ε))^s, normalised.
+
+    Csordás & Schmidhuber 2019, "Sharpness enhancement of the temporal links"; ε = 1e-6.
+
+    Shapes (B, R, N), s >= 1 (B, R) -> (B, R, N), summing to 1.
+    """
+    return torch.softmax(sharpness.unsqueeze(-1) * (weights + 1e-6).log(), dim=-1)
+
+
+def slot_attention(
+    queries: Tensor, slot_keys: Tensor, token_keys: Tensor, slots: Tensor, token_values: Tensor, temperature: float
+) -> Tensor:
+    """Each slot looks at itself and at the new tokens, never at other slots, and becomes what it attends to.
+
+    Wu et al. 2022 (Memformer), "Memory slot attention": A_i = softmax([q_i·k_i ; q_i·K_x] / τ),
+    m_i' = A_i [m_i ; V_x], scaled by √d as attention is.
+
+    Args:
+        queries: q, one per slot. Shape (..., N, d).
+        slot_keys: k. Shape (..., N, d).
+        token_keys: K_x. Shape (..., S, d).
+        slots: m, raw. Shape (..., N, d).
+        token_values: V_x. Shape (..., S, d).
+        temperature: τ in (0, 1); below 1 a slot rather keeps or replaces than mixes.
+
+    Returns:
+        m'. Shape (..., N, d).
+    """
+    own = (queries * slot_keys).sum(-1, keepdim=True)
+    attention = torch.softmax(
+        torch.cat([own, queries @ token_keys.mT], -1) / (temperature * queries.shape[-1] ** 0.5), dim=-1
+    )
+    return attention[..., :1] * slots + attention[..., 1:] @ token_values

@@ -1,0 +1,1 @@
+"""One file per memory core; `memrl.registry` finds them by looking into this folder."""

@@ -1,0 +1,76 @@
+"""Long short-term memory on torch's fused kernels."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from memrl.core import MemoryCore
+from memrl.registry import register_core
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """Options of the LSTM."""
+
+    hidden_size: int = 128  # H, width of the cell and of the output
+    num_layers: int = 1  # layers, each reading the hidden state of the one below
+
+
+class LSTMState(NamedTuple):
+    """Hidden and cell state of every layer, bottom layer first."""
+
+    hidden: Tensor  # h, (B, layers, H)
+    cell: Tensor  # c, (B, layers, H)
+
+
+@register_core("lstm", LSTMConfig, paper="Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate)", order=1)
+class LSTM(MemoryCore[LSTMState]):
+    """Gated memory of one vector.
+
+    Gers, Schmidhuber & Cummins 2000: i, f, o = σ(W x + U h + b), g = tanh(W x + U h + b), c = f ∘ c' + i ∘ g,
+    h = o ∘ tanh(c), with torch's gate order i, f, g, o and its two bias vectors that add up.
+
+    Departs from the paper: the forget gate starts open, with a bias of 1 (Jozefowicz et al. 2015).
+
+    >>> core = LSTM(3, LSTMConfig(hidden_size=4, num_layers=2))
+    >>> y, state = core(torch.zeros(5, 1, 3), core.initial_state(1), torch.zeros(5, 1, dtype=torch.bool))
+    >>> tuple(y.shape), tuple(state.cell.shape)
+    ((5, 1, 4), (1, 2, 4))
+    """
+
+    def __init__(self, input_size: int, config: LSTMConfig) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, config.hidden_size
+        self.rnn = nn.LSTM(input_size, config.hidden_size, config.num_layers)
+        for layer in range(config.num_layers):
+            for bias, start in (("bias_ih", 1.0), ("bias_hh", 0.0)):  # the two add: only one of them opens the gate
+                gates = getattr(self.rnn, f"{bias}_l{layer}").data
+                gates[config.hidden_size : 2 * config.hidden_size] = start
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zeros."""
+        zeros = self.rnn.weight_hh_l0.new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size)
+        return LSTMState(zeros, zeros.clone())
+
+    def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """One step, layer by layer: for a single step the plain cell is faster than the fused kernel."""
+        hidden, cell = [], []
+        for layer, weights in enumerate(self.rnn.all_weights):
+            h, c = torch.lstm_cell(x, (state.hidden[:, layer], state.cell[:, layer]), *weights)
+            hidden.append(h)
+            cell.append(c)
+            x = h
+        return x, LSTMState(torch.stack(hidden, 1), torch.stack(cell, 1))
+
+    def sequence(self, x: Tensor, state: LSTMState, lengths: Tensor | None = None) -> tuple[Tensor, LSTMState]:
+        """All steps and layers in one fused call; torch wants the batch of a state in axis 1."""
+        before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
+        if lengths is None:
+            y, (hidden, cell) = self.rnn(x, before)
+        else:
+            packed, (hidden, cell) = self.rnn(pack_padded_sequence(x, lengths), before)
+            y, _ = pad_packed_sequence(packed, total_length=len(x))
+        return y, LSTMState(hidden.transpose(0, 1), cell.transpose(0, 1))
