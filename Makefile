@@ -1,35 +1,44 @@
-# Each target is enough on a fresh clone with Python 3.11 and make.
+# Each target is enough on a fresh clone with Python 3.11 or newer and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test check format clean
+.PHONY: setup demo test check lint types format clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "memrl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memrl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Installing memrl and what it needs into $(VENV); this takes minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $(STAMP)
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
 
 demo: setup
 	$(BIN)/memrl compare --env memrl/TMaze-v0 --cores none,lstm,ntm,dnc,memformer --seeds 1 --steps 100000 --run-dir demo
 
+# One process for each CPU core, so one thread in each.
 test: setup
-	$(BIN)/python -m pytest -n auto -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadgroup
 
-check: setup
+check: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m mypy -p memrl
-	$(BIN)/python -m pytest -q tests/test_packaging.py tests/test_docs.py
+
+# On an installed copy: mypy cannot see that the folders envs/ and agents/ are memrl.envs and memrl.agents.
+types: setup
+	rm -rf build
+	$(PIP) --no-index --no-deps --no-build-isolation --target build/installed .
+	MYPYPATH=build/installed $(BIN)/python -m mypy -p memrl
 
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

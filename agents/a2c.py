@@ -91,7 +91,7 @@ class MemoryA2C(MemoryOnPolicyAlgorithm):
                 batch.observations, batch.actions, batch.sequences
             )
             advantages = batch.advantages
-            if self.normalize_advantage:
+            if self.normalize_advantage and len(advantages) > 1:
                 advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
             policy_loss = -(advantages * log_prob).mean()
             value_loss = F.mse_loss(batch.returns, values)

@@ -100,7 +100,9 @@ class SequenceBuffer(RolloutBuffer):
             key: np.zeros((*shape, *(self.obs_shape[key] if key else self.obs_shape)), dtype=space.dtype)  # type: ignore[index, call-overload, misc]
             for key, space in parts.items()
         }
-        self.actions = np.zeros((*shape, self.action_dim), dtype=self.action_space.dtype)
+        # Box in float32 too, as the policy drew them: integers or rounding would change the log-probability.
+        whole = isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete)
+        self.actions = np.zeros((*shape, self.action_dim), dtype=np.int64 if whole else np.float32)
         for name in ("rewards", "returns", "values", "log_probs", "advantages"):
             setattr(self, name, np.zeros(shape, dtype=np.float32))
         self.episode_starts = np.zeros(shape, dtype=np.float32)
@@ -151,7 +153,7 @@ class SequenceBuffer(RolloutBuffer):
         tensor = lambda array: torch.as_tensor(array.reshape(-1, *array.shape[2:]), device=self.device)  # noqa: E731
         self._observations = {key: tensor(part) for key, part in self.observation_parts.items()}
         discrete = isinstance(self.action_space, spaces.Discrete)
-        self._actions = tensor(self.actions[..., 0]).long() if discrete else tensor(self.actions)
+        self._actions = tensor(self.actions[..., 0] if discrete else self.actions)
         self._columns = [tensor(a) for a in (self.values, self.log_probs, self.advantages, self.returns)]
         self.stored = tree.cat(self._states)
 

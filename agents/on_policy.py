@@ -1,6 +1,8 @@
 """What MemoryPPO and MemoryA2C share: rollouts that carry a state, and the buffer that keeps it."""
 
-from typing import Any, ClassVar
+import io
+import pathlib
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -55,6 +57,8 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
             raise ValueError(f"n_steps: {n_steps} given, at least 1 needed")
         if seq_len < 1:
             raise ValueError(f"seq_len: {seq_len} given, at least 1 needed")
+        if {"rollout_buffer_class", "rollout_buffer_kwargs"} & kwargs.keys():
+            raise ValueError("rollout_buffer_class: given, but sequences need the buffer that the agent has")
         if isinstance(policy, type) and not issubclass(policy, MlpMemoryPolicy):
             raise ValueError(f"policy: {policy.__name__} given; a subclass of MlpMemoryPolicy needed")
         self.seq_len, self.refresh_states = seq_len, refresh_states
@@ -99,11 +103,37 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
         """As in SB3; previous action and reward are added if the model reads them."""
         wrapped = self._wrap_env(env, self.verbose)
         super().set_env(self._with_previous(wrapped), force_reset)  # type: ignore[arg-type]
-        self._last_state = None
+        if force_reset:  # otherwise the episodes go on, and so does what is remembered of them
+            self._last_state = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """As in SB3; previous action and reward are added to `env` if the model reads them."""
+        if env is None:
+            return super().load(path, None, device, custom_objects, print_system_info, force_reset, **kwargs)
+        # Whether they are to be added is known only after loading.
+        wrapped = cls._wrap_env(env)
+        kwargs["n_envs"] = wrapped.num_envs
+        model = super().load(path, None, device, custom_objects, print_system_info, force_reset, **kwargs)
+        model.set_env(wrapped, force_reset)
+        wrapped.seed(model.seed)
+        return model
 
     def _with_previous(self, env: VecEnv) -> VecEnv:
-        asked = self.previous_action or self.previous_reward
-        if not asked or (isinstance(env.observation_space, spaces.Dict) and "previous_action" in env.observation_space.spaces):
+        asked = {"previous_action"} if self.previous_action else set()
+        asked |= {"previous_reward"} if self.previous_reward else set()
+        if isinstance(env.observation_space, spaces.Dict):
+            asked -= env.observation_space.spaces.keys()
+        if not asked:
             return env
         return VecPreviousInputs(env, action=self.previous_action, reward=self.previous_reward)
 
@@ -186,9 +216,11 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
     def _refresh(self) -> None:
         """Replay the rollout to replace stored states by what the policy, as it is now, would have remembered."""
         buffer = self.rollout_buffer
+        self.policy.set_training_mode(False)  # the states being replaced come from acting
         with torch.no_grad():
             for earlier, later in buffer.successors():
                 batch = buffer.batch(earlier)
                 state = self.policy.final_state(batch.observations, batch.sequences)
                 rows = torch.as_tensor(buffer.rows[later], device=self.device)
                 tree.map(lambda stored, new, rows=rows: stored.index_copy_(0, rows, new), buffer.stored, state)
+        self.policy.set_training_mode(True)

@@ -78,8 +78,9 @@ class MlpMemoryPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         # Before the heads, which need its width, and outside the modules that SB3 re-initialises (`ortho_init`).
-        self.core = make_core(self.core_name, self.features_dim, **self.core_kwargs)
-        self.critic_core = None if self.share_core else make_core(self.core_name, self.features_dim, **self.core_kwargs)
+        width = int(self.features_dim)  # SB3 has NumPy integers for MultiDiscrete observations
+        self.core = make_core(self.core_name, width, **self.core_kwargs)
+        self.critic_core = None if self.share_core else make_core(self.core_name, width, **self.core_kwargs)
         super()._build(lr_schedule)
 
     def _build_mlp_extractor(self) -> None:
@@ -91,7 +92,12 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         parameters = super()._get_constructor_parameters()
         for fixed in ("use_sde", "squash_output", "full_std", "use_expln"):
             parameters.pop(fixed)
-        return parameters | {"core": self.core_name, "core_kwargs": self.core_kwargs, "share_core": self.share_core}
+        return parameters | {
+            "core": self.core_name,
+            "core_kwargs": self.core_kwargs,
+            "share_core": self.share_core,
+            "share_features_extractor": self.share_features_extractor,
+        }
 
     def initial_state(self, batch_size: int) -> PolicyState:
         """State at the start of an episode."""
@@ -124,6 +130,17 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         """Values (B, 1) of observations, given what is remembered before them."""
         _, critic, _ = self._remember(obs, state, episode_starts)
         return self._value(critic)
+
+    def get_distribution(  # type: ignore[override]
+        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor
+    ) -> tuple[Distribution, PolicyState]:
+        """Distribution of the actions of B environments, and the new state."""
+        actor, _, state = self._remember(obs, state, episode_starts)
+        return self._distribution(actor), state
+
+    def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> Any:
+        """Not possible without a state: `evaluate_sequences` takes its place."""
+        raise NotImplementedError("evaluate_actions knows no state; call evaluate_sequences")
 
     def evaluate_sequences(
         self, obs: PyTorchObs, actions: Tensor, sequences: Sequences
@@ -174,7 +191,11 @@ class MlpMemoryPolicy(ActorCriticPolicy):
 
         Returns:
             Actions, and a `PolicyState` of NumPy arrays with the environments in axis 0.
+
+        Raises:
+            ValueError: the observation does not fit the space, or the state is of another number of environments.
         """
+        self._check_observation(observation)
         self.set_training_mode(False)
         obs, vectorised = self.obs_to_tensor(observation)  # type: ignore[arg-type]
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
@@ -184,6 +205,8 @@ class MlpMemoryPolicy(ActorCriticPolicy):
                 if state is None
                 else tree.map(lambda leaf: torch.as_tensor(leaf, device=self.device), PolicyState(*state))
             )
+            if tree.batch_size(memory) != batch:
+                raise ValueError(f"state: of {tree.batch_size(memory)} environments given, {batch} observations given")
             starts = torch.zeros(batch, dtype=torch.bool, device=self.device)
             if episode_start is not None:
                 starts |= torch.as_tensor(np.asarray(episode_start, dtype=bool), device=self.device)
@@ -193,6 +216,22 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return actions if vectorised else actions.squeeze(axis=0), tree.map(lambda leaf: leaf.cpu().numpy(), memory)
+
+    def _check_observation(self, observation: Any) -> None:
+        given = f"a {type(observation).__name__}"
+        if isinstance(observation, tuple):
+            raise ValueError("observation: a tuple given; of what an environment's `reset` returns, the first is needed")
+        if not isinstance(self.observation_space, spaces.Dict):
+            if isinstance(observation, dict):
+                raise ValueError(f"observation: {given} given, an array needed")
+            return
+        keys = self.observation_space.spaces.keys()
+        if isinstance(observation, dict):
+            if observation.keys() == keys:
+                return
+            given += f" with {', '.join(observation)}"
+        hint = "; VecPreviousInputs adds the previous ones" if keys & {"previous_action", "previous_reward"} else ""
+        raise ValueError(f"observation: {given} given, a dict with {', '.join(keys)} needed{hint}")
 
     def _remember(
         self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor
@@ -224,9 +263,12 @@ class CnnMemoryPolicy(MlpMemoryPolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
-        features_extractor_class: type[BaseFeaturesExtractor] | None = ImageExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         **kwargs: Any,
     ) -> None:
+        # In a Dict, which an image becomes beside a previous action, each part gets the encoder that fits it.
+        if features_extractor_class is None and not isinstance(observation_space, spaces.Dict):
+            features_extractor_class = ImageExtractor
         super().__init__(
             observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
         )

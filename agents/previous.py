@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 Array = np.ndarray[Any, Any]
@@ -44,6 +44,7 @@ class VecPreviousInputs(VecEnvWrapper):
         if reward:
             parts["previous_reward"] = spaces.Box(-np.inf, np.inf, (1,), np.float32)
         super().__init__(venv, observation_space=spaces.Dict(parts))
+        self._normalize = unwrap_vec_normalize(venv)
         self._actions = np.zeros((venv.num_envs, width), np.float32)
 
     def reset(self) -> VecEnvObs:
@@ -59,13 +60,15 @@ class VecPreviousInputs(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Observations with what led to them; the terminal observation of an episode too."""
         obs, rewards, dones, infos = self.venv.step_wait()
+        # VecNormalize scales the rewards of training, but commonly not those of evaluation: show both unscaled.
+        given = rewards if self._normalize is None else self._normalize.get_original_reward()
         for env in np.flatnonzero(dones):
             terminal = infos[env].get("terminal_observation")
             if terminal is not None:
-                extended = self._extend(terminal, self._actions[env], np.float32(rewards[env]))
+                extended = self._extend(terminal, self._actions[env], np.float32(given[env]))
                 infos[env]["terminal_observation"] = extended
-        going = 1.0 - dones.astype(np.float32)
-        return self._extend(obs, self._actions * going[:, None], rewards * going), rewards, dones, infos
+        seen = self._extend(obs, np.where(dones[:, None], 0, self._actions), np.where(dones, 0, given))
+        return seen, rewards, dones, infos
 
     def _extend(self, obs: Any, actions: Array, rewards: Any) -> dict[str, Any]:
         extended = dict(obs) if isinstance(obs, dict) else {"observation": obs}

@@ -79,8 +79,9 @@ def shift(weights: Tensor, kernel: Tensor) -> Tensor:
     tensor([[[0., 1., 0.]]])
     """
     reach = kernel.shape[-1] // 2
-    turned = torch.stack([weights.roll(step, -1) for step in range(-reach, reach + 1)], dim=-1)  # (B, R, N, 2S + 1)
-    return (turned @ kernel.unsqueeze(-1)).squeeze(-1)
+    ring = torch.cat([weights[..., weights.shape[-1] - reach :], weights, weights[..., :reach]], dim=-1)
+    window = ring.unfold(-1, 2 * reach + 1, 1)  # (B, R, N, 2S + 1): w(i - S), ..., w(i + S)
+    return (window @ kernel.flip(-1).unsqueeze(-1)).squeeze(-1)
 
 
 def sharpen(weights: Tensor, sharpness: Tensor) -> Tensor:

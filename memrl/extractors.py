@@ -1,10 +1,11 @@
 """Observation encoders: from one step's observation to one feature vector, as SB3 features extractors.
 
-They work in memrl's agents and in unmodified Stable-Baselines3. SB3 prepares what they see: numbers become float32,
-uint8 images in [0, 255] are divided by 255 and put channels first, Discrete and MultiDiscrete become one-hot.
+They work in memrl's agents and in unmodified Stable-Baselines3. SB3 prepares what they see: numbers become
+float32, uint8 images in [0, 255] are divided by 255 and put channels first, Discrete and MultiDiscrete become
+one-hot.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -19,13 +20,14 @@ _NATURE_SIDE = 36
 class MiniGridExtractor(BaseFeaturesExtractor):
     """Encode MiniGrid's symbolic view, direction and mission text, as `memrl.envs.make_env` gives them.
 
-    Every cell is the sum of three embeddings: its object, its color, its state. Views up to 7 x 7 go through one linear
-    layer, larger ones through strided convolutions first. The words of the mission are embedded and keep their places,
-    so their order counts. Other keys (direction, previous action, ...) are flattened and joined in.
+    Every cell is the sum of three embeddings: its object, its color, its state. Views up to 7 x 7 go through
+    one linear layer, larger ones through strided convolutions first. The words of the mission are embedded
+    and keep their places, so their order counts. Other keys (direction, previous action, ...) are flattened
+    and joined in.
 
     Args:
-        observation_space: Dict with "image", a Box of ids of shape (height, width, 3), and "mission", a Box of token ids
-            of shape (words,); the highest ids allowed by the boxes give the sizes of the tables.
+        observation_space: Dict with "image", a Box of ids of shape (height, width, 3), and "mission", a Box
+            of token ids of shape (words,); the highest ids allowed by the boxes give the sizes of the tables.
         features_dim: width of the features, at least 1.
         embedding_dim: width of one cell's or one word's embedding, at least 1.
 
@@ -33,13 +35,17 @@ class MiniGridExtractor(BaseFeaturesExtractor):
         ValueError: the space is not as above, or a width is below 1.
     """
 
-    def __init__(self, observation_space: spaces.Dict, features_dim: int = 128, embedding_dim: int = 16) -> None:
+    def __init__(
+        self, observation_space: spaces.Dict, features_dim: int = 128, embedding_dim: int = 16
+    ) -> None:
         if not is_minigrid_space(observation_space):
-            raise ValueError(f"observation_space: {observation_space} given, MiniGrid's Dict of image and mission needed")
+            raise ValueError(
+                f"observation_space: {observation_space} given, MiniGrid's Dict of image and mission needed"
+            )
         _check_width("features_dim", features_dim)
         _check_width("embedding_dim", embedding_dim)
         super().__init__(observation_space, features_dim)
-        image, mission = observation_space["image"], observation_space["mission"]
+        image, mission = (cast(spaces.Box, observation_space[key]) for key in ("image", "mission"))
         self.objects, self.colors, self.states = (
             nn.Embedding(int(image.high[..., channel].max()) + 1, embedding_dim) for channel in range(3)
         )
@@ -56,7 +62,7 @@ class MiniGridExtractor(BaseFeaturesExtractor):
         self.join = nn.Sequential(nn.Linear(features_dim + 32 + others_dim, features_dim), nn.ReLU())
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Ids as SB3 hands them on, as floats (B, height, width, 3) and (B, words), to features (B, features_dim)."""
+        """Ids as floats, (B, height, width, 3) and (B, words), to features (B, features_dim)."""
         objects, colors, states = observations["image"].long().unbind(-1)
         cells = self.objects(objects) + self.colors(colors) + self.states(states)
         words = self.words(observations["mission"].long())
@@ -69,8 +75,9 @@ class MiniGridExtractor(BaseFeaturesExtractor):
 class ImageExtractor(BaseFeaturesExtractor):
     """A convolutional network for images of any size, 3 x 3 and up.
 
-    From 36 x 36 on it is the network of Mnih et al. 2015, "Human-level control through deep reinforcement learning",
-    Methods, which cannot take anything smaller; below, 3 x 3 convolutions halve the image until it is 4 x 4 or less.
+    From 36 x 36 on it is the network of Mnih et al. 2015, "Human-level control through deep reinforcement
+    learning", Methods, which cannot take anything smaller; below, 3 x 3 convolutions halve the image until it
+    is 4 x 4 or less.
 
     Args:
         observation_space: Box of shape (channels, height, width), channels first as SB3 arranges it.
@@ -82,7 +89,9 @@ class ImageExtractor(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Space[Any], features_dim: int = 256) -> None:
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
-            raise ValueError(f"observation_space: {observation_space} given, a Box (channels, height, width) needed")
+            raise ValueError(
+                f"observation_space: {observation_space} given, a Box (channels, height, width) needed"
+            )
         channels, height, width = observation_space.shape
         if min(height, width) < 3:
             raise ValueError(f"observation_space: image of {height} x {width} given, at least 3 x 3 needed")
@@ -130,7 +139,9 @@ class DictExtractor(BaseFeaturesExtractor):
         return torch.cat([encoder(observations[key]) for key, encoder in self.extractors.items()], dim=1)
 
 
-def default_extractor(observation_space: spaces.Space[Any]) -> tuple[type[BaseFeaturesExtractor], dict[str, Any]]:
+def default_extractor(
+    observation_space: spaces.Space[Any],
+) -> tuple[type[BaseFeaturesExtractor], dict[str, Any]]:
     """The encoder that fits a space, and its keyword arguments.
 
     >>> default_extractor(spaces.Box(-1, 1, (4,)))[0].__name__
@@ -146,7 +157,7 @@ def default_extractor(observation_space: spaces.Space[Any]) -> tuple[type[BaseFe
 
 
 def is_minigrid_space(space: spaces.Space[Any]) -> bool:
-    """Whether observations hold MiniGrid's cell ids and mission tokens, as `memrl.envs.make_env` arranges them."""
+    """Whether observations hold MiniGrid's cell ids and mission tokens, as `memrl.envs.make_env` has them."""
     if not isinstance(space, spaces.Dict) or not {"image", "mission"} <= space.spaces.keys():
         return False
     image, mission = space["image"], space["mission"]

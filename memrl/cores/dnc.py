@@ -28,7 +28,6 @@ class DNCConfig:
     sharpen: bool = False  # sharpen followed links (Csordás & Schmidhuber 2019)
     layer_norm: bool = False  # normalise the interface (Franke et al. 2018)
     bypass_dropout: float = 0.0  # drop out the controller's way around the memory, in [0, 1) (Franke et al. 2018)
-    clip: float = 20.0  # bound of every interface number, before its nonlinearity
 
 
 class ControllerState(NamedTuple):
@@ -77,8 +76,8 @@ class DNC(MemoryCore[DNCState]):
     Graves et al. 2016, Methods. In a step the controller reads x and the last read vectors, the write head
     addresses M' and makes M, then the read heads address M; y = W_y h + W_r [r¹ ... r^R].
 
-    Departs from the paper: interface numbers are clipped to ±20, norms in cosines are bounded below by 1e-3
-    (`addressing.NORM_FLOOR`), the forget gate of the controller starts open with a bias of 1.
+    Departs from the paper: norms in cosines are bounded below by 1e-3 (`addressing.NORM_FLOOR`), and the forget gate of
+    the controller starts open, with a bias of 1.
 
     >>> core = DNC(3, DNCConfig(num_slots=8, slot_size=4))
     >>> y, state = core.step(torch.ones(2, 3), core.initial_state(2))
@@ -167,7 +166,7 @@ class DNC(MemoryCore[DNCState]):
     def _interface(self, hidden: Tensor) -> Interface:
         """Cut the interface vector ξ into its parts and bring each into its range."""
         reads, width = self.config.num_reads, self.config.slot_size
-        numbers = self.norm(self.interface(hidden)).clamp(-self.config.clip, self.config.clip)
+        numbers = self.norm(self.interface(hidden))
         linear, strengths, gates, modes = numbers.split(self._groups, -1)
         read_keys, write_key, write_vector = linear.split(self._linear, -1)
         erase, free_gates, allocation_gate, write_gate, write_mask, read_masks = torch.sigmoid(gates).split(self._sigmoid, -1)

@@ -23,7 +23,6 @@ class NTMConfig:
     num_reads: int = 1  # R, read heads
     num_writes: int = 1  # P, write heads
     shift_range: int = 1  # S, a head moves by -S to S slots in a step
-    clip: float = 20.0  # bound of every head number, before its nonlinearity (Collier & Beel 2018)
 
 
 class ControllerState(NamedTuple):
@@ -51,7 +50,7 @@ class NTM(MemoryCore[NTMState]):
     M (eqs. 3-4), the read heads address M and read it (eq. 2); each head by content, interpolation, shift and
     sharpening (eqs. 5-9); y = W [h; r].
 
-    Departs from the paper: head numbers are clipped to ±20; the memory starts constant, at 1e-6, and the first
+    Departs from the paper: the memory starts constant, at 1e-6, and the first
     weightings and read vectors are learned (Collier & Beel 2018: fastest and stable), where the paper says nothing.
     The first weightings never are uniform: equal slots with equal weights would get equal gradients for ever.
 
@@ -114,8 +113,7 @@ class NTM(MemoryCore[NTMState]):
         """Controller, write heads on the old memory, read heads on the new one."""
         hidden, controller = self._control(torch.cat([x, state.read_vectors.flatten(1)], -1), state.controller)
         reads, writes, width = self.config.num_reads, self.config.num_writes, self.config.slot_size
-        numbers = self.heads(hidden).clamp(-self.config.clip, self.config.clip)
-        keys, strength, gate, moves, sharpness, erase, add = numbers.split(self._blocks, -1)
+        keys, strength, gate, moves, sharpness, erase, add = self.heads(hidden).split(self._blocks, -1)
         keys = keys.unflatten(-1, (reads + writes, width))
         strength = F.softplus(strength)  # β
         gate = torch.sigmoid(gate)  # g

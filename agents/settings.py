@@ -1,0 +1,183 @@
+"""What the command line asks for, as frozen dataclasses; the comments under the fields are the `--help` texts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from .errors import UsageError
+from .options import parse_pairs, show_pairs
+
+KeyValues = Annotated[
+    Mapping[str, Any],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="KEY=VALUE",
+        instance_from_str=parse_pairs,
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=show_pairs,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedSettings:
+    """What `train` and `compare` have in common."""
+
+    env: str
+    """Environment id, e.g. memrl/TMaze-v0 or MiniGrid-MemoryS7-v0; `memrl envs` lists them."""
+    steps: int
+    """Environment steps to train for, all copies together; rounded up to whole rollouts (n_envs x n_steps)."""
+    seed: int = 0
+    """Seed of weights, actions and episodes, 0 to 2147483647; `compare` counts up from it."""
+    algo: Literal["ppo", "a2c"] = "ppo"
+    """Agent: ppo is MemoryPPO, a2c is MemoryA2C."""
+    n_envs: int = 16
+    """Copies of the environment that are stepped together."""
+    set: KeyValues = field(default_factory=dict)
+    """Options of core and agent, e.g. num_slots=32 learning_rate=lin_3e-4 (falls to 0); core., agent. or policy. in front says whose."""
+    env_set: KeyValues = field(default_factory=dict)
+    """Keywords of the environment, e.g. length=50 (T-Maze), view_size=3 actions=left,right,forward (MiniGrid)."""
+    previous_action: bool = False
+    """Feed the previous action to the core."""
+    previous_reward: bool = False
+    """Feed the previous reward to the core."""
+    eval_episodes: int = 200
+    """Episodes of the final evaluation, on separate environments, with the deterministic policy."""
+    eval_freq: int = 0
+    """Environment steps between evaluations during training; 0 evaluates at the end only."""
+    stop_at: float | None = None
+    """Stop once the last 100 training episodes reach this success rate in [0, 1] (mean return if there is no success)."""
+    checkpoint_freq: int = 100_000
+    """Environment steps between saved models; 0 saves at the end only."""
+    run_dir: str = "runs"
+    """Folder of all runs; a run gets its own new folder in it and never overwrites another."""
+    device: str = "cpu"
+    """Torch device, e.g. cpu or cuda; cpu is faster for small networks."""
+    threads: int = 1
+    """Torch threads of one training."""
+    vec: Literal["dummy", "subproc"] = "dummy"
+    """Where the copies of the environment run: in this process, or in one process each (for slow environments)."""
+
+    def check(self) -> None:
+        """Refuse numbers out of range.
+
+        Raises:
+            UsageError: the first field that is out of range.
+        """
+        for name in ("steps", "n_envs", "eval_episodes", "threads"):
+            _at_least(1, name, getattr(self, name))
+        for name in ("eval_freq", "checkpoint_freq"):
+            _at_least(0, name, getattr(self, name))
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed: {self.seed} given, 0 to {2**31 - 1} needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OneCore:
+    core: str
+    """Memory core, e.g. none, lstm or dnc; `memrl cores` lists them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ManyCores:
+    cores: str
+    """Memory cores, separated by commas: none,lstm,dnc. `memrl cores` lists them."""
+    seeds: int = 3
+    """Trainings per core, with the seeds --seed, --seed + 1 and so on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(SharedSettings, _OneCore):  # the last base's fields come first, in help texts and files
+    """What `train` needs to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(SharedSettings, _ManyCores):
+    """What `compare` needs to know."""
+
+    jobs: int | None = None
+    """Trainings that run at the same time, one process each; the number of CPU cores unless given."""
+    threshold: float | None = None
+    """Measure steps until the last 100 training episodes reach this success rate or mean return; default: --stop-at."""
+
+    def check(self) -> None:
+        """Refuse numbers out of range.
+
+        Raises:
+            UsageError: the first field that is out of range.
+        """
+        super().check()
+        _at_least(1, "seeds", self.seeds)
+        if self.jobs is not None:
+            _at_least(1, "jobs", self.jobs)
+        if self.seed + self.seeds > 2**31:
+            raise UsageError(f"--seed: {self.seed} with --seeds {self.seeds} goes past {2**31 - 1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(TrainSettings):
+    """Train one agent with one memory core, evaluate it, and leave a run directory behind."""
+
+    config: str | None = None
+    """YAML file with options, e.g. the config.yaml of a run; options on the command line win over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand(CompareSettings):
+    """Train several cores with several seeds in parallel, and compare them in a table and a plot.
+
+    A pair of core and seed that was already trained to the end with the same settings is not trained again.
+    An option in --set goes to every core that has it; NAME. in front, as in dnc.num_slots=32, makes it one core's own.
+    """
+
+    config: str | None = None
+    """YAML file with options, e.g. the config.yaml of a comparison; options on the command line win over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings:
+    """Evaluate the model of a run again, with the deterministic policy; the result is added to its eval.json."""
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, as `memrl train` printed it, or one saved model in its checkpoints folder."""
+    episodes: int = 200
+    """Episodes to play."""
+    seed: int | None = None
+    """Seed of the episodes, 0 to 2147483647; the run's own unless given, which repeats its final evaluation."""
+    device: str = "cpu"
+    """Torch device, e.g. cpu or cuda."""
+
+    def check(self) -> None:
+        """Refuse numbers out of range.
+
+        Raises:
+            UsageError: the first field that is out of range.
+        """
+        _at_least(1, "episodes", self.episodes)
+        if self.seed is not None and not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed: {self.seed} given, 0 to {2**31 - 1} needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoresSettings:
+    """List the memory cores with paper, options, parameters and bytes of state."""
+
+    core: str | None = None
+    """Show this core only, with what each option means."""
+    input_size: int = 64
+    """Width of the core's input, for counting parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvsSettings:
+    """List the environments with horizon, what must be remembered, and the returns of an optimal and a memoryless agent."""
+
+    filter: str | None = None
+    """List every id that contains this text, those of MiniGrid and POPGym included; capitals do not matter."""
+
+
+def _at_least(minimum: int, name: str, value: int) -> None:
+    if value < minimum:
+        raise UsageError(f"--{name.replace('_', '-')}: {value} given, at least {minimum} needed")
