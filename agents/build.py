@@ -43,7 +43,7 @@ def find_options(settings: TrainSettings) -> Options:
 
 
 def resolve(settings: TrainSettings) -> TrainSettings:
-    """The same settings with every option of core and agent spelled out, the defaults too, under its full name.
+    """The same settings with every option of core and agent spelled out under its full name, defaults too.
 
     Two settings that train the same thing are then equal, and stay what they are when a default changes.
 
@@ -52,7 +52,9 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     """
     given = find_options(settings)
     core = asdict(core_entry(settings.core).config())
-    full = Options({**core, **given.core}, {**defaults(ALGORITHMS[settings.algo]), **given.agent}, given.policy)
+    full = Options(
+        {**core, **given.core}, {**defaults(ALGORITHMS[settings.algo]), **given.agent}, given.policy
+    )
     return replace(settings, set=full.flat())
 
 

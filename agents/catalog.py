@@ -1,6 +1,7 @@
 """`memrl cores` and `memrl envs`: what there is to choose from."""
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import io
@@ -109,7 +110,8 @@ def options_of(entry: CoreEntry) -> list[tuple[str, str, str]]:
     """Name, default and meaning of every option of a core."""
     meanings = comments(entry.config)
     return [
-        (field.name, _shown(field.default), meanings.get(field.name, "")) for field in dataclasses.fields(entry.config)
+        (field.name, _shown(field.default), meanings.get(field.name, ""))
+        for field in dataclasses.fields(entry.config)
     ]
 
 
@@ -120,7 +122,9 @@ def comments(config: type[Any]) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    by_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    by_line = {
+        token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
+    }
     (definition,) = ast.parse(source).body
     assignments = [node for node in ast.walk(definition) if isinstance(node, ast.AnnAssign)]
     return {
@@ -139,11 +143,9 @@ def _shown(default: Any) -> str:
 
 def _suite_ids() -> dict[str, list[str]]:
     """Ids of each suite; empty where its package is not installed."""
-    try:
-        # POPGym registers its ids when one of them is asked for.
+    with contextlib.suppress(ValueError):  # POPGym is not installed
+        # It registers its ids when one of them is asked for.
         make_env("popgym-RepeatPreviousEasy-v0").close()
-    except ValueError:
-        pass
     return {
         suite: sorted(env_id for env_id in gym.registry if env_id.startswith(beginnings))
         for suite, beginnings in _SUITES.items()

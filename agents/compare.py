@@ -3,12 +3,12 @@
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import TaskID
-
 
 from memrl.registry import core_entry, list_cores
 
@@ -52,7 +52,9 @@ def compare_and_report(settings: CompareSettings) -> int:
         console.print(f"failed      {_name(outcome.settings)}: {outcome.error}")
     if result.signum is not None:
         missing = sum(outcome.run is None for outcome in result.outcomes)
-        console.print(f"stopped     {missing} of {len(result.outcomes)} trainings not finished; finished ones stay")
+        console.print(
+            f"stopped     {missing} of {len(result.outcomes)} trainings not finished; finished ones stay"
+        )
         console.print(f"go on       {command_of('compare', settings)}")
         return 128 + result.signum
     return 1 if failed else 0
@@ -105,12 +107,12 @@ def pairs(settings: CompareSettings) -> list[TrainSettings]:
     with usage_errors(ValueError, about="--cores: "):
         for core in cores:
             core_entry(core)
-    shared = {field.name: getattr(settings, field.name) for field in fields(SharedSettings)}
+    shared: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(SharedSettings)}
     trainings = []
     for core in cores:
         own = resolve(TrainSettings(**{**shared, "core": core, "set": options_of(core, cores, settings)}))
         for seed in range(settings.seed, settings.seed + settings.seeds):
-            trainings.append(TrainSettings(**{**_values(own), "seed": seed}))
+            trainings.append(replace(own, seed=seed))
     return trainings
 
 
@@ -135,7 +137,9 @@ def options_of(core: str, cores: Sequence[str], settings: CompareSettings) -> di
         if not dot and not owners and key not in agent_options(ALGORITHMS[settings.algo]):
             known = [field.name for name in cores for field in fields(core_entry(name).config)]
             known += agent_options(ALGORITHMS[settings.algo])
-            raise UsageError(f"--set {key}: neither a core nor the agent has this option{nearest(key, known)}")
+            raise UsageError(
+                f"--set {key}: neither a core nor the agent has this option{nearest(key, known)}"
+            )
         # What no core has is the agent's, or nobody's, which `resolve` finds out.
         if core in owners or not owners:
             everybody[key] = value
@@ -164,7 +168,11 @@ def command_of(name: str, settings: SharedSettings) -> str:
 
 
 def _train(
-    todo: Sequence[TrainSettings], settings: CompareSettings, folder: Path, console: Console, signals: StopSignals
+    todo: Sequence[TrainSettings],
+    settings: CompareSettings,
+    folder: Path,
+    console: Console,
+    signals: StopSignals,
 ) -> list[Outcome]:
     if not todo:
         return []
@@ -174,7 +182,7 @@ def _train(
     total = bar.add_task("all", total=settings.steps * len(todo), recent=f"0 of {len(todo)} trained")
     tasks: dict[tuple[str, int], TaskID] = {}
     steps = dict.fromkeys(map(training_key, todo), 0)
-    ended = 0
+    trained = 0
 
     def on_progress(training: TrainSettings, progress: Progress | None) -> None:
         key = training_key(training)
@@ -186,18 +194,24 @@ def _train(
         bar.update(total, completed=sum(steps.values()))
 
     def on_end(outcome: Outcome) -> None:
-        nonlocal ended
-        ended += 1
+        nonlocal trained
         key = training_key(outcome.settings)
         bar.remove_task(tasks[key])
-        steps[key] = settings.steps
-        bar.update(total, completed=sum(steps.values()), recent=f"{ended} of {len(todo)} trained")
+        if outcome.run is not None:
+            trained += 1
+            steps[key] = settings.steps
+        bar.update(total, completed=sum(steps.values()), recent=f"{trained} of {len(todo)} trained")
         console.print(_told(outcome))
 
     jobs = settings.jobs or len(os.sched_getaffinity(0))
     with bar:
         outcomes = train_all(
-            todo, jobs=min(jobs, len(todo)), logs=logs, signals=signals, on_progress=on_progress, on_end=on_end
+            todo,
+            jobs=min(jobs, len(todo)),
+            logs=logs,
+            signals=signals,
+            on_progress=on_progress,
+            on_end=on_end,
         )
     if not any(logs.iterdir()):
         logs.rmdir()
@@ -207,7 +221,7 @@ def _train(
 def _write(settings: CompareSettings, folder: Path, outcomes: Sequence[Outcome]) -> list[Row]:
     """Tables and plots of what is finished."""
     curves: dict[str, dict[int, Curve]] = {}
-    records = {}
+    records: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
         if outcome.run is not None and (record := final_evaluation(outcome.run)) is not None:
             curves.setdefault(outcome.settings.core, {})[outcome.settings.seed] = read_curve(outcome.run)
@@ -240,7 +254,3 @@ def _told(outcome: Outcome) -> str:
 
 def _name(settings: TrainSettings) -> str:
     return f"{settings.core} seed {settings.seed}"
-
-
-def _values(settings: TrainSettings) -> dict[str, object]:
-    return {field.name: getattr(settings, field.name) for field in fields(settings)}

@@ -64,7 +64,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def merge_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a config file and of the command line in one; a key given with and without prefix is one key.
+    """Options of a config file and of the command line in one; a key with and without prefix is one key.
 
     >>> merge_options({"core.num_slots": 32, "gamma": 0.9}, {"num_slots": 64})
     {'gamma': 0.9, 'num_slots': 64}

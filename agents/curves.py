@@ -26,7 +26,7 @@ class Curve:
         return self.returns if self.success is None else self.success
 
     def steps_to(self, threshold: float) -> float | None:
-        """Environment steps at the first point at which 100 episodes reach the threshold; None if none does."""
+        """Environment steps at the first point where 100 episodes reach the threshold; None if none does."""
         reached = (self.score >= threshold) & (self.episodes >= WINDOW)
         return float(self.env_steps[reached.argmax()]) if reached.any() else None
 
@@ -38,9 +38,9 @@ def read_curve(run: Path) -> Curve:
         for row in csv.DictReader(file):
             steps, value = row.get("time/total_timesteps"), row.get("rollout/ep_rew_mean")
             if steps and value:  # rows of evaluations have no training result
-                success = float(row.get("rollout/success_rate") or "nan")
+                rate = float(row.get("rollout/success_rate") or "nan")
                 episodes = float(row.get("time/episodes") or 0)
-                points[int(float(steps))] = (float(value), success, episodes)
+                points[int(float(steps))] = (float(value), rate, episodes)
     ordered = sorted(points)
     table = np.array([points[steps] for steps in ordered], dtype=np.float64).reshape(-1, 3)
     success = None if np.isnan(table[:, 1]).all() else table[:, 1]
@@ -60,7 +60,9 @@ def write_curves(path: Path, curves: Mapping[str, Mapping[int, Curve]]) -> None:
                     writer.writerow([core, seed, int(steps), int(episodes), value, rate])
 
 
-def on_one_grid(curves: list[Curve], score: str, points: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def on_one_grid(
+    curves: list[Curve], score: str, points: int = 300
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Interpolate curves at common steps; a run that ended early keeps its last value.
 
     Args:
@@ -69,7 +71,7 @@ def on_one_grid(curves: list[Curve], score: str, points: int = 300) -> tuple[NDA
         points: how many steps.
 
     Returns:
-        Steps (points,), from where all curves have begun to the end of the longest, and values (runs, points).
+        Steps (points,), from where all have begun to the end of the longest, and values (runs, points).
     """
     first = max(curve.env_steps[0] for curve in curves)
     last = max(curve.env_steps[-1] for curve in curves)

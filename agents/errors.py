@@ -29,9 +29,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error with its line breaks folded; its type where there is no message.
+    r"""The message of an error with its line breaks folded; its type where there is no message.
 
-    >>> one_line(ValueError("first\\n  second"))
+    >>> one_line(ValueError("first\n  second"))
     'first second'
     """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -42,8 +42,8 @@ def one_line(error: BaseException) -> str:
 def usage_errors(*kinds: type[Exception], about: str = "") -> Iterator[None]:
     """Turn errors of these kinds into a `UsageError` while building what the user named.
 
-    Meant for the few lines that hand the user's own words to a library, and never for the work itself: there, an
-    error is a bug and its traceback is wanted.
+    Meant for the few lines that hand the user's own words to a library, and never for the work itself: there,
+    an error is a bug and its traceback is wanted.
 
     Args:
         kinds: errors that mean "the user's words were wrong" in this place.

@@ -57,7 +57,7 @@ def play(
     Args:
         model: what to evaluate.
         envs: where; nothing is learned from them.
-        episodes: at least 1, shared evenly between the copies, so that short episodes do not count more than long ones.
+        episodes: at least 1, shared evenly between the copies, lest short episodes count more than long ones.
         env_seed: of the first copy.
         on_step: called after every step with the number of finished episodes; may raise to stop.
     """
@@ -135,7 +135,9 @@ def load_run(place: Path, device: str = "cpu") -> LoadedRun:
     return LoadedRun(run, checkpoint, settings, model)
 
 
-def evaluate(settings: EvalSettings, on_step: Callable[[int], None] | None = None) -> tuple[LoadedRun, Evaluation]:
+def evaluate(
+    settings: EvalSettings, on_step: Callable[[int], None] | None = None
+) -> tuple[LoadedRun, Evaluation]:
     """Evaluate the model of a run again and add the result to its eval.json.
 
     Args:
@@ -162,5 +164,8 @@ def evaluate(settings: EvalSettings, on_step: Callable[[int], None] | None = Non
         envs.close()
     checkpoint = str(loaded.checkpoint.relative_to(loaded.run))
     env_steps = int(loaded.model.num_timesteps)
-    add_evaluation(loaded.run, record_of(evaluation, source="eval", seed=seed, checkpoint=checkpoint, env_steps=env_steps))
+    add_evaluation(
+        loaded.run,
+        record_of(evaluation, source="eval", seed=seed, checkpoint=checkpoint, env_steps=env_steps),
+    )
     return loaded, evaluation

@@ -55,8 +55,8 @@ class Options:
 def parse_value(text: str) -> Any:
     """One value, as YAML reads it.
 
-    >>> parse_value("32"), parse_value("3e-4"), parse_value("true"), parse_value("[1, 2]"), parse_value("null")
-    (32, 0.0003, True, [1, 2], None)
+    >>> parse_value("32"), parse_value("3e-4"), parse_value("true"), parse_value("[1, 2]")
+    (32, 0.0003, True, [1, 2])
     """
     try:
         return plain(yaml.safe_load(text))
@@ -110,14 +110,15 @@ def route(
     """Find out for whom each option is.
 
     Args:
-        given: keys as the user wrote them, with or without the prefix `core.`, `agent.`, `policy.` or the core's name.
+        given: keys as the user wrote them; `core.`, `agent.`, `policy.` or the core's name may precede.
         core: name of the core.
         config: dataclass of the core's options.
         agent: class of the agent; its constructor's arguments are its options.
         policy: class of the policy; likewise. Its options always need the prefix.
 
     Raises:
-        UsageError: nobody has such an option (the message names the nearest), two have it, or the value is of a wrong type.
+        UsageError: nobody has such an option (the message names the nearest), two have it, or the value is of
+            a wrong type.
     """
     known = {
         "core": {option.name: hint for option, hint in _config_hints(config)},
@@ -144,10 +145,14 @@ def agent_options(agent: type[Any]) -> list[str]:
 
 
 def defaults(agent: type[Any]) -> dict[str, Any]:
-    """The agent's own arguments with their defaults, as far as they are plain data that a config file can hold."""
+    """The agent's own arguments with their defaults, as far as a config file can hold them."""
     parameters = inspect.signature(agent).parameters
     found = {name: parameters[name].default for name in _arguments(agent, _RESERVED) if name in parameters}
-    return {name: value for name, value in found.items() if value is None or isinstance(value, bool | int | float | str)}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is None or isinstance(value, bool | int | float | str)
+    }
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -179,7 +184,9 @@ def _owner(key: str, core: str, known: Mapping[str, Mapping[str, Any]]) -> tuple
     if key in _RESERVED:
         raise UsageError(f"--set {key}: not set here" + (f"; use {_RESERVED[key]}" if _RESERVED[key] else ""))
     everything = [*known["core"], *known["agent"]]
-    raise UsageError(f"--set {key}: neither core {core!r} nor the agent has this option{nearest(key, everything)}")
+    raise UsageError(
+        f"--set {key}: neither core {core!r} nor the agent has this option{nearest(key, everything)}"
+    )
 
 
 def _config_hints(config: type[Any]) -> Iterable[tuple[Any, Any]]:
@@ -193,7 +200,7 @@ def _arguments(built: type[Any], reserved: Iterable[str]) -> dict[str, Any]:
     for base in built.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
         for parameter in parameters:
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 hints.setdefault(parameter.name, parameter.annotation)
@@ -207,7 +214,11 @@ def schedules(options: Mapping[str, Any]) -> dict[str, Any]:
     from stable_baselines3.common.utils import LinearSchedule
 
     def made(value: Any) -> Any:
-        return LinearSchedule(float(value[4:]), 0.0, 1.0) if isinstance(value, str) and _LINEAR.fullmatch(value) else value
+        return (
+            LinearSchedule(float(value[4:]), 0.0, 1.0)
+            if isinstance(value, str) and _LINEAR.fullmatch(value)
+            else value
+        )
 
     return {name: made(value) for name, value in options.items()}
 
@@ -223,8 +234,8 @@ def _fit(key: str, value: Any, hint: Any) -> Any:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value read from YAML can be of this type; true where a type is beyond YAML's words.
 
-    >>> fits(1, float), fits("a", int | None), fits(None, int | None), fits(True, int), fits([1, 2], tuple[int, ...])
-    (True, False, True, False, True)
+    >>> fits(1, float), fits("a", int | None), fits(None, int | None), fits(True, int)
+    (True, False, True, False)
     """
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
@@ -259,8 +270,16 @@ def _mentions(kind: Any, hint: Any) -> bool:
 
 def _name(hint: Any) -> str:
     parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a word",
+        type(None): "null",
+    }
     kinds = {Callable: "lin_NUMBER"}
     if any(typing.get_origin(part) is typing.Literal for part in parts):
         return " or ".join(repr(choice) for part in parts for choice in typing.get_args(part))
-    return " or ".join(dict.fromkeys(words.get(part) or kinds.get(typing.get_origin(part)) or str(part) for part in parts))
+    return " or ".join(
+        dict.fromkeys(words.get(part) or kinds.get(typing.get_origin(part)) or str(part) for part in parts)
+    )

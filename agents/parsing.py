@@ -24,9 +24,15 @@ Shared = TypeVar("Shared", bound=SharedSettings)
 _PLAIN_WORDS = (
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 given, a whole number needed"),
     (r"could not convert string to float: ('.*')", r"\1 given, a number needed"),
-    (r"invalid choice ('.*') for argument '(.*?)'\. Expected one of \((.*?),?\)\.", r"\2: \1 given, one of \3 needed"),
+    (
+        r"invalid choice ('.*') for argument '(.*?)'\. Expected one of \((.*?),?\)\.",
+        r"\2: \1 given, one of \3 needed",
+    ),
     (r"no type matching .*\bFLOAT\b.* could be instantiated from \[(.*?)\].*", r"\1 given, a number needed"),
-    (r"no type matching .*\bINT\b.* could be instantiated from \[(.*?)\].*", r"\1 given, a whole number needed"),
+    (
+        r"no type matching .*\bINT\b.* could be instantiated from \[(.*?)\].*",
+        r"\1 given, a whole number needed",
+    ),
     (r"Missing value for argument '(.*?)'\..*", r"\1: a value needed"),
     (r"^Error parsing ", ""),
     (r"^Missing from memrl \w+:", "missing"),
@@ -51,13 +57,12 @@ def parse(settings: type[Parsed], words: Sequence[str], name: str, default: Pars
     """
     with _one_line_errors(words):
         defaults: Mapping[str, Any] = {} if default is None else {"default": default}
-        return tyro.cli(settings, prog=f"memrl {name}", args=list(words), **defaults)
+        parsed: Parsed = tyro.cli(settings, prog=f"memrl {name}", args=list(words), **defaults)
+        return parsed
 
 
-def parse_with_config(
-    settings: type[Shared], command: type[Any], words: Sequence[str], name: str
-) -> Shared:
-    """Read the options of a command that has `--config FILE`: the file fills in what the command line leaves out.
+def parse_with_config(settings: type[Shared], command: type[Any], words: Sequence[str], name: str) -> Shared:
+    """Read the options of a command with `--config FILE`: the file fills in what the command line leaves out.
 
     Args:
         settings: dataclass to fill.
@@ -77,7 +82,9 @@ def parse_with_config(
     # Options that belong to the file's core or agent say nothing about another one named on the command line.
     for key, prefix in (("core", "core."), ("algo", "agent.")):
         if key in config and getattr(parsed, key) != config[key]:
-            config_set = {option: value for option, value in config_set.items() if not option.startswith(prefix)}
+            config_set = {
+                option: value for option, value in config_set.items() if not option.startswith(prefix)
+            }
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(settings)}
     values["set"] = merge_options(config_set, parsed.set)
     # Environment keywords of the file belong to its environment alone.
@@ -87,7 +94,7 @@ def parse_with_config(
 
 
 def call(function: Callable[..., Any], words: Sequence[str], name: str) -> Any:
-    """Call a function with arguments from the command line; what it prints or raises itself is not touched."""
+    """Call a function with arguments from the command line; what it prints or raises is not touched."""
 
     @wraps(function)
     def later(*args: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -122,12 +129,12 @@ def gather(words: Sequence[str]) -> list[str]:
 
 
 def condense(box: str) -> str:
-    """The message in the boxes that tyro draws, in one line.
+    r"""The message in the boxes that tyro draws, in one line.
 
-    >>> print(condense("╭─ Value error ─╮\\n│ Error parsing --n: no number │\\n│ ─────── │\\n│ For full help │\\n╰────╯"))
+    >>> print(condense("╭─ Value error ─╮\n│ Error parsing --n: no number │\n│ ─── │\n│ For full ...│\n╰─╯"))
     --n: no number
     """
-    # Colours are there if standard output is a terminal; if it is not UTF-8, lines are ASCII and the sides are open.
+    # Coloured if standard output is a terminal; if it is not UTF-8, lines are ASCII and sides are open.
     sections: list[list[str]] = [[]]
     for line in _COLOUR.sub("", box).splitlines():
         text = line.strip("│").rstrip()
@@ -140,7 +147,7 @@ def condense(box: str) -> str:
         lines = textwrap.dedent("\n".join(section)).splitlines()
         head = " ".join(line for line in lines if not line.startswith((" ", "╰")))
         flags = ", ".join(line.split("  ")[2].strip() for line in lines if re.match(r" {4}\S", line))
-        if not head or head.startswith(("Argument helptext", "For full help")):
+        if not head or head.startswith(("Argument helptext", "For full ")):
             continue
         for pattern, words in _PLAIN_WORDS:
             head = re.sub(pattern, words, head)

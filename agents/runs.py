@@ -1,10 +1,10 @@
 """Run directories: `runs/<env>/<core>-<algo>/seed<S>-<utc>/`, what is in them, and finding them again.
 
-    config.yaml    enough to run it again: memrl train --config .../config.yaml
-    progress.csv   training scalars, a row per rollout, SB3's tags; time/total_timesteps counts environment steps
-    tb/            the same for TensorBoard
-    checkpoints/   model_<steps>_steps.zip while training, final.zip or interrupted.zip at the end
-    eval.json      every evaluation ever made of the run, oldest first
+config.yaml    enough to run it again: memrl train --config .../config.yaml
+progress.csv   training scalars, a row per rollout, SB3's tags; time/total_timesteps counts environment steps
+tb/            the same for TensorBoard
+checkpoints/   model_<steps>_steps.zip while training, final.zip or interrupted.zip at the end
+eval.json      every evaluation ever made of the run, oldest first
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the command line asks for, as frozen dataclasses; the comments under the fields are the `--help` texts."""
+"""What the command line asks for, as frozen dataclasses; the texts under the fields are the `--help`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class SharedSettings:
     env: str
     """Environment id, e.g. memrl/TMaze-v0 or MiniGrid-MemoryS7-v0; `memrl envs` lists them."""
     steps: int
-    """Environment steps to train for, all copies together; rounded up to whole rollouts (n_envs x n_steps)."""
+    """Environment steps to train for, of all copies together; rounded up to whole rollouts."""
     seed: int = 0
     """Seed of weights, actions and episodes, 0 to 2147483647; `compare` counts up from it."""
     algo: Literal["ppo", "a2c"] = "ppo"
@@ -36,9 +36,9 @@ class SharedSettings:
     n_envs: int = 16
     """Copies of the environment that are stepped together."""
     set: KeyValues = field(default_factory=dict)
-    """Options of core and agent, e.g. num_slots=32 learning_rate=lin_3e-4 (falls to 0); core., agent. or policy. in front says whose."""
+    """Options of core, agent or (policy. in front) policy: num_slots=32, learning_rate=lin_3e-4 (to 0)."""
     env_set: KeyValues = field(default_factory=dict)
-    """Keywords of the environment, e.g. length=50 (T-Maze), view_size=3 actions=left,right,forward (MiniGrid)."""
+    """Keywords of the environment, e.g. length=50, or view_size=3 actions=left,right,forward (MiniGrid)."""
     previous_action: bool = False
     """Feed the previous action to the core."""
     previous_reward: bool = False
@@ -48,7 +48,7 @@ class SharedSettings:
     eval_freq: int = 0
     """Environment steps between evaluations during training; 0 evaluates at the end only."""
     stop_at: float | None = None
-    """Stop once the last 100 training episodes reach this success rate in [0, 1] (mean return if there is no success)."""
+    """Stop when the last 100 training episodes reach this success rate (mean return if there is none)."""
     checkpoint_freq: int = 100_000
     """Environment steps between saved models; 0 saves at the end only."""
     run_dir: str = "runs"
@@ -58,7 +58,7 @@ class SharedSettings:
     threads: int = 1
     """Torch threads of one training."""
     vec: Literal["dummy", "subproc"] = "dummy"
-    """Where the copies of the environment run: in this process, or in one process each (for slow environments)."""
+    """Where the copies run: in this process, or (for slow environments) in one process each."""
 
     def check(self) -> None:
         """Refuse numbers out of range.
@@ -100,7 +100,7 @@ class CompareSettings(SharedSettings, _ManyCores):
     jobs: int | None = None
     """Trainings that run at the same time, one process each; the number of CPU cores unless given."""
     threshold: float | None = None
-    """Measure steps until the last 100 training episodes reach this success rate or mean return; default: --stop-at."""
+    """Count steps until 100 training episodes reach this success rate or return; default: --stop-at."""
 
     def check(self) -> None:
         """Refuse numbers out of range.
@@ -121,7 +121,7 @@ class TrainCommand(TrainSettings):
     """Train one agent with one memory core, evaluate it, and leave a run directory behind."""
 
     config: str | None = None
-    """YAML file with options, e.g. the config.yaml of a run; options on the command line win over it."""
+    """YAML file with options, e.g. the config.yaml of a run; the command line wins over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,23 +129,23 @@ class CompareCommand(CompareSettings):
     """Train several cores with several seeds in parallel, and compare them in a table and a plot.
 
     A pair of core and seed that was already trained to the end with the same settings is not trained again.
-    An option in --set goes to every core that has it; NAME. in front, as in dnc.num_slots=32, makes it one core's own.
+    An option in --set goes to every core that has it; with NAME. in front, as in dnc.num_slots=32, to one.
     """
 
     config: str | None = None
-    """YAML file with options, e.g. the config.yaml of a comparison; options on the command line win over it."""
+    """YAML file with options, e.g. the config.yaml of a comparison; the command line wins over it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings:
-    """Evaluate the model of a run again, with the deterministic policy; the result is added to its eval.json."""
+    """Evaluate the model of a run again, with the deterministic policy, and add the result to eval.json."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, as `memrl train` printed it, or one saved model in its checkpoints folder."""
     episodes: int = 200
     """Episodes to play."""
     seed: int | None = None
-    """Seed of the episodes, 0 to 2147483647; the run's own unless given, which repeats its final evaluation."""
+    """Seed of the episodes, 0 to 2147483647; default: the run's own, which repeats its final evaluation."""
     device: str = "cpu"
     """Torch device, e.g. cpu or cuda."""
 
@@ -172,10 +172,10 @@ class CoresSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvsSettings:
-    """List the environments with horizon, what must be remembered, and the returns of an optimal and a memoryless agent."""
+    """List the environments with horizon, what to remember, and the best returns with and without memory."""
 
     filter: str | None = None
-    """List every id that contains this text, those of MiniGrid and POPGym included; capitals do not matter."""
+    """List every id that contains this text, MiniGrid and POPGym included; capitals do not matter."""
 
 
 def _at_least(minimum: int, name: str, value: int) -> None:

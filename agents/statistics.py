@@ -44,8 +44,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of a statistic, by resampling with replacement inside each stratum.
 
-    A stratum holds the values that are exchangeable: the seeds of one task, or the episodes of one policy. The
-    statistic is taken over all strata together. The generator is the function's own, so that neither the
+    A stratum holds the values that are exchangeable: the seeds of one task, or the episodes of one policy.
+    The statistic is taken over all strata together. The generator is the function's own, so that neither the
     caller's random numbers nor the order of calls changes the result.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that training looks at between two steps, not as an error in the middle of one."""
+"""Ctrl-C and SIGTERM as a wish that training looks at between two steps, not an error inside of one."""
 
 import signal
 import sys
@@ -45,7 +45,7 @@ class StopSignals:
 
 @contextmanager
 def ctrl_c_ignored() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C, which a terminal sends to all: their parent ends them in good order."""
+    """Processes started inside ignore Ctrl-C, which a terminal sends to all: their parent ends them."""
     if threading.current_thread() is not threading.main_thread():  # has no handlers to change
         yield
         return

@@ -119,16 +119,17 @@ def write_table(folder: Path, rows: Sequence[Row], settings: CompareSettings, co
     text += ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)]
     text += [
         "",
-        f"Return and success rate: interquartile mean over seeds of the final evaluation ({settings.eval_episodes} "
-        "episodes each, deterministic policy), in brackets the stratified bootstrap 95 % interval. "
-        "steps/s: environment steps per second of training, all trainings of this comparison sharing the machine. "
+        "Return and success rate: interquartile mean over seeds of the final evaluation "
+        f"({settings.eval_episodes} episodes each, deterministic policy), in brackets the stratified "
+        "bootstrap 95 % interval. steps/s: environment steps per second of one training, while others shared "
+        "the machine. "
         "Parameters: of the whole policy. State bytes: recurrent state of one environment.",
     ]
     if rows[0].threshold is not None:
         text += [
             "",
-            f"Steps to {rows[0].threshold:g}: environment steps until the last 100 training episodes reached this "
-            "success rate, or mean return without success; mean over the seeds that did, and how many did.",
+            f"Steps to {rows[0].threshold:g}: environment steps until the last 100 training episodes reached "
+            "this success rate, or mean return without success; mean over the seeds that did, how many did.",
         ]
     made = ", ".join(f"{name} {number}" for name, number in versions().items())
     text += ["", f"{os.cpu_count()} CPU cores; {made}."]

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,40 +50,50 @@ def train(settings: TrainSettings, report: Callable[[Progress], None] | None = N
     torch.set_num_threads(settings.threads)
     with StopSignals() as signals:
         envs = build_envs(settings, settings.n_envs, evaluation=False)
-        evaluation_envs = None
-        try:
+        with closing(envs), closing(_Examination(settings, signals)) as examination:
             model = build_model(settings, envs)
-            run = create_run(settings)
-            evaluation_envs = build_envs(settings, min(settings.n_envs, settings.eval_episodes), evaluation=True)
-            return _train(settings, model, run, add_previous(settings, evaluation_envs), signals, report)
-        finally:
-            envs.close()
-            if evaluation_envs is not None:
-                evaluation_envs.close()
+            return _train(settings, model, create_run(settings), examination, signals, report)
+
+
+class _Examination:
+    """Evaluations of a model in training, on environments that are made for the first one and kept."""
+
+    def __init__(self, settings: TrainSettings, signals: StopSignals) -> None:
+        self.settings, self.signals = settings, signals
+        self.envs: VecEnv | None = None
+
+    def __call__(self, model: MemoryOnPolicyAlgorithm) -> Evaluation:
+        episodes, seed = self.settings.eval_episodes, env_seed(self.settings.seed, evaluation=True)
+        if self.envs is None:
+            envs = build_envs(self.settings, min(self.settings.n_envs, episodes), evaluation=True)
+            self.envs = add_previous(self.settings, envs)
+        return play(model, self.envs, episodes, env_seed=seed, on_step=lambda _: self.check())
+
+    def check(self) -> None:
+        """Stop if a signal came."""
+        if self.signals.received is not None:
+            raise _Stop
+
+    def close(self) -> None:
+        """End the environments."""
+        if self.envs is not None:
+            self.envs.close()
 
 
 def _train(
     settings: TrainSettings,
     model: MemoryOnPolicyAlgorithm,
     run: Path,
-    evaluation_envs: VecEnv,
+    examination: _Examination,
     signals: StopSignals,
     report: Callable[[Progress], None] | None,
 ) -> TrainResult:
-    def check(_: int = 0) -> None:
-        if signals.received is not None:
-            raise _Stop
-
-    def evaluate() -> Evaluation:
-        seed = env_seed(settings.seed, evaluation=True)
-        return play(model, evaluation_envs, settings.eval_episodes, env_seed=seed, on_step=check)
-
     logger = Logger(
         str(run), [CSVOutputFormat(str(run / "progress.csv")), TensorBoardOutputFormat(str(run / "tb"))]
     )
     logger.record("hparams", _hparams(settings), exclude=("stdout", "log", "json", "csv"))
     model.set_logger(logger)
-    watch = Watch(settings, signals, evaluate, report)
+    watch = Watch(settings, signals, examination, report)
     callbacks: list[BaseCallback] = [watch]
     if settings.checkpoint_freq:
         every = max(1, settings.checkpoint_freq // settings.n_envs)
@@ -93,9 +104,9 @@ def _train(
     evaluation = None
     try:
         model.learn(settings.steps, callback=callbacks, log_interval=log_interval)
-        check()
+        examination.check()
         save(model, checkpoint)
-        evaluation = evaluate()
+        evaluation = examination(model)
     except _Stop:
         if not checkpoint.exists():
             checkpoint = checkpoint.with_name("interrupted.zip")
@@ -105,25 +116,23 @@ def _train(
     if evaluation is None:
         raise Interrupted(signals.received or signal.SIGINT, run, checkpoint, model.num_timesteps)
     parameters, state_bytes = size_of(model)
-    add_evaluation(
-        run,
-        record_of(
-            evaluation,
-            source="train",
-            seed=settings.seed,
-            checkpoint=str(checkpoint.relative_to(run)),
-            env_steps=model.num_timesteps,
-            stopped_early=watch.stopped_early,
-            train_seconds=watch.seconds,
-            env_steps_per_second=model.num_timesteps / watch.seconds,
-            parameters=parameters,
-            state_bytes=state_bytes,
-        ),
+    record = record_of(
+        evaluation,
+        source="train",
+        seed=settings.seed,
+        checkpoint=str(checkpoint.relative_to(run)),
+        env_steps=model.num_timesteps,
+        stopped_early=watch.stopped_early,
+        train_seconds=watch.seconds,
+        env_steps_per_second=model.num_timesteps / watch.seconds,
+        parameters=parameters,
+        state_bytes=state_bytes,
     )
+    add_evaluation(run, record)
     return TrainResult(run, evaluation, model.num_timesteps, watch.seconds, watch.stopped_early)
 
 
-class _Stop(Exception):  # noqa: N818  # a wish, not an error
+class _Stop(Exception):  # a wish, not an error
     """Leave an evaluation because a signal came."""
 
 
@@ -137,6 +146,14 @@ def save(model: MemoryOnPolicyAlgorithm, path: Path) -> None:
 def _hparams(settings: TrainSettings) -> HParam:
     """The row of this run in TensorBoard's table of hyperparameters."""
     words = {"env": settings.env, "core": settings.core, "algo": settings.algo, "seed": settings.seed}
-    given = {**words, "n_envs": settings.n_envs, **settings.set, **{f"env.{k}": v for k, v in settings.env_set.items()}}
-    plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in given.items()}
+    given = {
+        **words,
+        "n_envs": settings.n_envs,
+        **settings.set,
+        **{f"env.{k}": v for k, v in settings.env_set.items()},
+    }
+    plain = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in given.items()
+    }
     return HParam(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0})

@@ -1,4 +1,4 @@
-"""The callback that looks over a training: progress, stopping, evaluations on the way, and the last row of the log."""
+"""The callback that looks over a training: progress, stopping, evaluations on the way, the end of the log."""
 
 import time
 from collections import deque
@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from .evaluate import Evaluation
+from .on_policy import MemoryOnPolicyAlgorithm
 from .settings import TrainSettings
 from .stopping import StopSignals
 
@@ -48,7 +49,7 @@ class Watch(BaseCallback):
         self,
         settings: TrainSettings,
         signals: StopSignals,
-        evaluate: Callable[[], Evaluation],
+        evaluate: Callable[[MemoryOnPolicyAlgorithm], Evaluation],
         report: Callable[[Progress], None] | None,
     ) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ class Watch(BaseCallback):
         self._report()
 
     def final_row(self, evaluation: Evaluation | None) -> None:
-        """Log where training ended, which may be inside a rollout, and the final evaluation if there is one."""
+        """Log where training ended, perhaps inside a rollout, and the final evaluation if there is one."""
         if self._returns:
             self.logger.record("rollout/ep_rew_mean", float(np.mean(self._returns)))
         if self._successes:
@@ -105,7 +106,7 @@ class Watch(BaseCallback):
         self._log(evaluation)
 
     def _evaluate(self) -> None:
-        self._log(self.evaluate())
+        self._log(self.evaluate(self.model))  # type: ignore[arg-type]  # our agents use it, no others
         self._mark = time.perf_counter()  # the evaluation's time does not count
 
     def _log(self, evaluation: Evaluation | None) -> None:
@@ -119,7 +120,7 @@ class Watch(BaseCallback):
         self.logger.dump(self.num_timesteps)
 
     def _recent(self, full: bool = False) -> float:
-        """Success rate, or mean return where there is none, over the last episodes; -inf while there are too few."""
+        """Success rate, or mean return where there is none, of the last episodes; -inf while too few."""
         recent = self._successes or self._returns
         return float(np.mean(recent)) if len(recent) >= (WINDOW if full else 1) else float("-inf")
 

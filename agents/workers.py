@@ -54,7 +54,7 @@ def train_all(
     Args:
         trainings: what to train, started in this order.
         jobs: processes at the same time, at least 1.
-        logs: folder for what the processes print; the log of a training that was finished in silence is removed.
+        logs: folder for what the processes print; an empty log of a finished training is removed.
         signals: a signal stops all; each saves what it has learned, finished runs stay.
         on_progress: called with how far a training is; None when it starts.
         on_end: called when one has ended.
@@ -126,7 +126,11 @@ def _end(worker: _Worker, stopping: bool) -> Outcome:
     if code < 0 or code > 128:
         error = f"ended by {signal.Signals(abs(code) % 128).name}"
     else:
-        lines = worker.log.read_text(encoding="utf-8", errors="replace").split("\n") if worker.log.is_file() else []
+        lines = (
+            worker.log.read_text(encoding="utf-8", errors="replace").split("\n")
+            if worker.log.is_file()
+            else []
+        )
         error = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
     return Outcome(worker.settings, None, error=f"{error} (see {worker.log})")
 

@@ -90,7 +90,9 @@ def plain_observations(space: Space) -> tuple[Space, Convert | None]:
     # SB3 keeps one network for each key, and a network's name has no dots.
     names = ["/".join(map(str, leaf.path)).replace(".", "_") for leaf in leaves]
     if len(set(names)) < len(names):
-        raise ValueError(f"observation space: two parts of {space} would get the same name; rename a key")
+        raise ValueError(
+            f"observation space: two parts of {_line(space)} would get the same name; rename a key"
+        )
     plain = [_plain_leaf(leaf.space) for leaf in leaves]
     flat = spaces.Dict(dict(zip(names, (new for new, _ in plain), strict=True)))
     if all(
@@ -122,14 +124,12 @@ def plain_actions(space: Space) -> tuple[Space, Convert | None]:
     nested = isinstance(space, spaces.Tuple | spaces.Dict)
     for leaf in leaves:
         if isinstance(leaf.space, spaces.Box) and not leaf.space.is_bounded():
-            raise ValueError(
-                f"action space: {leaf.space} has no finite bounds; wrap it in RescaleAction or ClipAction"
-            )
+            raise ValueError(f"action space: {_line(leaf.space)} has no finite bounds, which SB3 needs")
     if not leaves or not all(
         _is_discrete(leaf.space) or isinstance(leaf.space, spaces.Box) for leaf in leaves
     ):
         raise ValueError(
-            f"action space: {space} cannot be used; Box, Discrete, MultiDiscrete, MultiBinary allowed"
+            f"action space: {_line(space)} cannot be used; Box, Discrete, MultiDiscrete, MultiBinary allowed"
         )
 
     if all(isinstance(leaf.space, spaces.Box) for leaf in leaves):
@@ -141,7 +141,9 @@ def plain_actions(space: Space) -> tuple[Space, Convert | None]:
             space, iter(_split(leaves, action))
         )
     if not all(_is_discrete(leaf.space) for leaf in leaves):
-        raise ValueError(f"action space: {space} mixes Box with discrete spaces, which no SB3 policy can")
+        raise ValueError(
+            f"action space: {_line(space)} mixes Box with discrete spaces, which no SB3 policy can"
+        )
 
     starts = np.concatenate([_starts(leaf.space) for leaf in leaves])
     if isinstance(space, spaces.Discrete):
@@ -174,6 +176,11 @@ def _leaves(space: Space, path: tuple[Any, ...] = ()) -> Iterator[_Leaf]:
         yield _Leaf(path, space)
 
 
+def _line(space: Space) -> str:
+    """A space as one line of text; NumPy breaks long arrays."""
+    return " ".join(str(space).split())
+
+
 def _at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
@@ -200,8 +207,8 @@ def _plain_leaf(space: Any) -> tuple[Space, Convert | None]:
     if isinstance(space, spaces.MultiBinary):
         return space, None
     raise ValueError(
-        f"observation space: {space} cannot be used; Box, Discrete, MultiDiscrete, MultiBinary, and Tuple or "
-        "Dict of these allowed"
+        f"observation space: {_line(space)} cannot be used; Box, Discrete, MultiDiscrete, MultiBinary, "
+        "and Tuple or Dict of these allowed"
     )
 
 

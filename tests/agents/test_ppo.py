@@ -7,10 +7,9 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from memrl import tree
-from memrl.agents import MemoryPPO, PolicyState
+from memrl.agents import MemoryPPO
 
 from .toys import (
-    BOX,
     CORES,
     Steps,
     assert_equal,
@@ -23,11 +22,11 @@ from .toys import (
     loosen,
     make,
     numpy_state,
-    pick,
     places,
     ratios,
     replay,
     scripted,
+    stored_states,
 )
 
 GAUSSIAN = spaces.Box(-1, 1, (2,), np.float32)
@@ -42,34 +41,17 @@ def reference_loss(model, thoughts, clip, clip_vf=None):
     )
     if model.normalize_advantage:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    within = lambda x, bound: torch.minimum(torch.maximum(x, -bound), bound)  # noqa: E731
+    clip, clip_vf = (torch.tensor(c or np.inf, dtype=old.dtype) for c in (clip, clip_vf))
     total = 0.0
     for t in range(buffer.buffer_size):
         for b in range(buffer.n_envs):
             ratio = torch.exp(thoughts.log_probs[t, b] - old[t, b])
-            clipped = min(max(ratio, torch.tensor(1 - clip)), torch.tensor(1 + clip))
-            gain = min(ratio * advantages[t, b], clipped * advantages[t, b])
-            value = thoughts.values[t, b]
-            if clip_vf is not None:
-                change = value - old_values[t, b]
-                value = old_values[t, b] + min(max(change, torch.tensor(-clip_vf)), torch.tensor(clip_vf))
+            gain = torch.minimum(ratio * advantages[t, b], (1 + within(ratio - 1, clip)) * advantages[t, b])
+            value = old_values[t, b] + within(thoughts.values[t, b] - old_values[t, b], clip_vf)
             error = (returns[t, b] - value) ** 2
             total = total - gain + model.vf_coef * error - model.ent_coef * thoughts.entropies[t, b]
     return total / returns.numel()
-
-
-def cuts(model):
-    """Where gradients end, counted by hand: at the rollout's start and `seq_len` steps into an episode."""
-    starts = model.rollout_buffer.episode_starts.astype(bool)
-    found = np.zeros_like(starts)
-    for env in range(starts.shape[1]):
-        age = model.seq_len
-        for t in range(len(starts)):
-            if starts[t, env]:
-                age = 0
-            elif age == model.seq_len:
-                found[t, env], age = True, 0
-            age += 1
-    return found
 
 
 @pytest.mark.parametrize("share_core", [True, False])
@@ -125,12 +107,13 @@ def test_loss_and_gradients_are_those_of_episodes_replayed_one_by_one(core):
     model.rollout_buffer.log_probs += np.random.default_rng(0).normal(0, 0.3, starts.shape).astype(np.float32)
     model.rollout_buffer.finish()
     loss, _ = model.loss(batch_of(model), 0.2)
-    reference = reference_loss(model, replay(model, before, cuts(model)), 0.2)
+    thoughts, _ = replay(model, before, stored_states(model, before))
+    reference = reference_loss(model, thoughts, 0.2)
     torch.testing.assert_close(loss, reference, rtol=1e-9, atol=1e-9)
     ours, theirs = gradients(model, loss), gradients(model, reference)
     assert_equal(ours, theirs, 1e-9)
     if core != "none":  # were gradients not cut, or cut elsewhere, these would not be equal
-        whole = gradients(model, reference_loss(model, replay(model, before), 0.2))
+        whole = gradients(model, reference_loss(model, replay(model, before)[0], 0.2))
         with pytest.raises(AssertionError):
             assert_equal(ours, whole, 1e-6)
 
@@ -150,11 +133,11 @@ def test_loss_of_every_variant_is_the_reference(variant):
     if variant == "separate encoders":
         del model.policy.extract_features
     before = collect(model)
-    loosen(model, 0.05)  # now ratios differ from 1, and values from the old ones
-    # Stored states were made by the old weights, so replay from each sequence's own.
+    stored = stored_states(model, before)
+    loosen(model, 0.05)  # now ratios differ from 1, values from the old ones, and stored states are stale
     clip_vf = kwargs.get("clip_range_vf")
     loss, terms = model.loss(batch_of(model), 0.1, clip_vf)
-    thoughts = stale_replay(model, before)
+    thoughts, _ = replay(model, before, stored)
     reference = reference_loss(model, thoughts, 0.1, clip_vf)
     torch.testing.assert_close(loss, reference, rtol=1e-9, atol=1e-9)
     assert_equal(gradients(model, loss), gradients(model, reference), 1e-9)
@@ -179,10 +162,66 @@ class Encoder(FlattenExtractor):
         return torch.tanh(self.linear(super().forward(observations).to(self.linear.weight.dtype)))
 
 
-def stale_replay(model, before):
-    """`replay`, but sequences that do not open an episode start from the states that the rollout stored."""
+@pytest.mark.parametrize("core", CORES)
+def test_padding_and_order_of_a_minibatch_change_nothing(core):
+    model = loosen(exact(make(core=core, normalize_advantage=False)), 0.2)
+    collect(model)
+    loosen(model, 0.05)
+    whole = batch_of(model)
+    together = evaluate(model, whole)
+    loss, _ = model.loss(whole, 0.2)
+    expected = gradients(model, loss)
+    lengths = model.rollout_buffer.lengths
+    assert len(set(lengths)) >= 4  # so there is padding of several sizes
+
+    order = np.random.default_rng(0).permutation(len(lengths))
+    shuffled, _ = model.loss(batch_of(model, order), 0.2)
+    torch.testing.assert_close(shuffled, loss, rtol=1e-10, atol=1e-10)
+    assert_equal(gradients(model, shuffled), expected, 1e-10)
+
+    # Each sequence by itself, where it has no padding at all, weighted by its share of the steps.
+    apart = [evaluate(model, batch_of(model, [i])) for i in range(len(lengths))]
+    for ours, theirs in zip((torch.cat(column) for column in zip(*apart, strict=True)), together, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    total = sum(model.loss(batch_of(model, [i]), 0.2)[0] * n / lengths.sum() for i, n in enumerate(lengths))
+    torch.testing.assert_close(total, loss, rtol=1e-10, atol=1e-10)
+    assert_equal(gradients(model, total), expected, 1e-10)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+def test_nothing_that_a_core_says_about_padding_reaches_the_loss(poison):
+    model = loosen(make())
+    collect(model)
+    batch = batch_of(model)
+    loss, _ = model.loss(batch, 0.2)
+    expected = gradients(model, loss)
+    real = torch.zeros(batch.sequences.longest, len(batch.sequences.fresh), dtype=torch.bool)
+    real[batch.sequences.step, batch.sequences.row] = True
+    assert not real.all()
+    forward = model.policy.core.forward
+
+    def poisoned(x, state, reset):
+        assert x[~real].eq(0).all()
+        y, state = forward(x, state, reset)
+        return torch.where(real.unsqueeze(-1), y, poison), state
+
+    model.policy.core.forward = poisoned
+    again, _ = model.loss(batch, 0.2)
+    assert again.item() == loss.item()
+    assert_equal(gradients(model, again), expected, 0.0)
+
+
+@pytest.mark.parametrize("extreme", [-200.0, 200.0])
+def test_old_probabilities_of_other_sequences_cannot_overflow_a_loss(extreme):
+    model = loosen(make())
+    collect(model)
     buffer = model.rollout_buffer
-    values, log_probs, entropies = ({} for _ in range(3))
-    for number, (env, start, length) in enumerate(zip(buffer.envs, buffer.starts, buffer.lengths, strict=True)):
-        del number, length
-    raise NotImplementedError(before, values, log_probs, entropies, PolicyState, pick, BOX, MemoryPPO, Steps)
+    chosen = np.flatnonzero(buffer.envs == 1)
+    loss, _ = model.loss(batch_of(model, chosen), 0.2)
+    expected = gradients(model, loss)
+    buffer.log_probs[:, [0, 2]] = extreme
+    buffer.finish()
+    again, terms = model.loss(batch_of(model, chosen), 0.2)
+    assert again.item() == loss.item()
+    assert np.isfinite(list(terms.values())).all()
+    assert_equal(gradients(model, again), expected, 0.0)

@@ -46,7 +46,7 @@ class Scripted(gym.Env):
         return self.observation_space.sample(), {}
 
     def step(self, action):
-        assert self.action_space.contains(action), action
+        assert self.action_space.contains(np.asarray(action, dtype=self.action_space.dtype)), action
         self.now += 1
         length = self.lengths[self.episode % len(self.lengths)]
         over = self.now == abs(length)
@@ -134,25 +134,27 @@ class Thoughts(NamedTuple):
     entropies: torch.Tensor
 
 
-def replay(model, before, cut=None):
+def replay(model, before, restart=None):
     """Independent of buffer, `Sequences` and `forward`: one environment and one step after the other.
 
     Args:
         model: an agent with a full rollout buffer.
         before: state of all environments before the rollout.
-        cut: bool (T, B), true where gradients end before a step; None: nowhere.
+        restart: states to go on from instead, by (t, env) of the step before which they come in.
+
+    Returns:
+        `Thoughts`, and the state before every step by (t, env).
     """
-    policy, buffer = model.policy, model.rollout_buffer
-    found = []
+    policy, buffer, restart = model.policy, model.rollout_buffer, restart or {}
+    found, states = [], {}
     for env in range(buffer.n_envs):
         state = pick(before, [env])
         for t in range(buffer.buffer_size):
             if buffer.episode_starts[t, env]:
                 state = policy.initial_state(1)
-            elif cut is not None and cut[t, env]:
-                state = pick(state, slice(None), detach=True)
-            obs = {key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()}
-            seen = policy.extract_features(obs.get("", obs))
+            states[t, env] = state = restart.get((t, env), state)
+            parts = {key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()}
+            seen = policy.extract_features(parts.get("", parts))
             seen = seen if isinstance(seen, tuple) else (seen, seen)
             actor, remembered = policy.core.step(seen[0], state.actor)
             critic, criticised = actor, ()
@@ -165,15 +167,39 @@ def replay(model, before, cut=None):
                 action = action[:, 0]
             value = policy.value_net(policy.mlp_extractor.forward_critic(critic))[0, 0]
             found.append((value, distribution.log_prob(action)[0], distribution.entropy()[0]))
-    return Thoughts(*(torch.stack(c).view(buffer.n_envs, -1).T for c in zip(*found, strict=True)))
+    columns = (torch.stack(column).view(buffer.n_envs, -1).T for column in zip(*found, strict=True))
+    return Thoughts(*columns), states
 
 
-def pick(state, rows, detach=False):
+def cuts(model):
+    """Where gradients end and a state is kept, by (t, env): `seq_len` steps into an episode or the rollout."""
+    starts = model.rollout_buffer.episode_starts.astype(bool)
+    found = []
+    for env in range(starts.shape[1]):
+        age = 0
+        for t in range(len(starts)):
+            if starts[t, env]:
+                age = 0
+            elif age == model.seq_len:
+                found.append((t, env))
+                age = 0
+            age += 1
+    return found
+
+
+def stored_states(model, before):
+    """The states that the weights of now would keep in a rollout, made without the buffer; see `cuts`."""
+    with torch.no_grad():
+        _, states = replay(model, before)
+    return {place: states[place] for place in cuts(model)}
+
+
+def pick(state, rows):
     """Rows of a nested tuple of tensors; written again, to be independent of memrl.tree."""
     if isinstance(state, tuple):
-        parts = [pick(part, rows, detach) for part in state]
+        parts = [pick(part, rows) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return state[rows].detach() if detach else state[rows]
+    return state[rows]
 
 
 def leaves(state):
