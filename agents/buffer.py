@@ -97,7 +97,7 @@ class SequenceBuffer(RolloutBuffer):
             else {"": self.observation_space}
         )
         self.observation_parts = {
-            key: np.zeros((*shape, *(self.obs_shape[key] if key else self.obs_shape)), dtype=space.dtype)  # type: ignore[index, call-overload, misc]
+            key: np.zeros((*shape, *(self.obs_shape[key] if key else self.obs_shape)), dtype=space.dtype)  # type: ignore[call-overload]
             for key, space in parts.items()
         }
         # Box in float32 too, as the policy drew them: integers or rounding would change the log-probability.
@@ -129,7 +129,7 @@ class SequenceBuffer(RolloutBuffer):
             self.state_rows[self.pos, carried] = self.num_stored + np.arange(len(carried))
             self._states.append(tree.index(state, torch.as_tensor(carried, device=self.device)))
 
-    def add(  # type: ignore[override]
+    def add(
         self, obs: Any, action: Array, reward: Array, episode_start: Array, value: Tensor, log_prob: Tensor
     ) -> None:
         """Keep one step of every environment, as in SB3."""
@@ -150,7 +150,10 @@ class SequenceBuffer(RolloutBuffer):
 
     def finish(self) -> None:
         """After the rollout: cut it into sequences and move it to the device."""
-        tensor = lambda array: torch.as_tensor(array.reshape(-1, *array.shape[2:]), device=self.device)  # noqa: E731
+
+        def tensor(array: Array) -> Tensor:
+            return torch.as_tensor(array.reshape(-1, *array.shape[2:]), device=self.device)
+
         self._observations = {key: tensor(part) for key, part in self.observation_parts.items()}
         discrete = isinstance(self.action_space, spaces.Discrete)
         self._actions = tensor(self.actions[..., 0] if discrete else self.actions)
@@ -191,8 +194,7 @@ class SequenceBuffer(RolloutBuffer):
         parts = {key: part[index] for key, part in self._observations.items()}
         sequences = Sequences(step_, row_, int(lengths.max()), tree.index(self.stored, rows.clamp(min=0)), rows < 0)
         values, log_probs, advantages, returns = (column[index] for column in self._columns)
-        observations = parts[""] if "" in parts else parts
-        return Batch(observations, self._actions[index], values, log_probs, advantages, returns, sequences)
+        return Batch(parts.get("", parts), self._actions[index], values, log_probs, advantages, returns, sequences)
 
     def successors(self) -> Iterator[tuple[Array, Array]]:
         """Pairs (sequences, the sequences that go on where those end), in an order in which states can be replayed.

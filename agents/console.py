@@ -5,7 +5,7 @@ import signal
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import Interrupted
 from .evaluate import evaluate
@@ -80,10 +80,9 @@ def bars(console: Console) -> Progress:
     """Progress bars with a column `recent` for how it is going."""
     return Progress(
         TextColumn("{task.description:<14}"),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[recent]}"),
         console=console,
     )
@@ -101,6 +100,8 @@ def describe(progress: TrainingProgress) -> str:
     >>> describe(TrainingProgress(2048, 10_000, 5000.4, 0.5, None))
     '5000 steps/s, return 0.50'
     """
+    if progress.ended:
+        return "evaluating"
     text = f"{progress.steps_per_second:.0f} steps/s"
     if progress.recent_return is not None:
         text += f", return {progress.recent_return:.2f}"

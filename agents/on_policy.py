@@ -102,7 +102,7 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """As in SB3; previous action and reward are added if the model reads them."""
         wrapped = self._wrap_env(env, self.verbose)
-        super().set_env(self._with_previous(wrapped), force_reset)  # type: ignore[arg-type]
+        super().set_env(self._with_previous(wrapped), force_reset)
         if force_reset:  # otherwise the episodes go on, and so does what is remembered of them
             self._last_state = None
 
@@ -172,6 +172,8 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
 
             callback.update_locals(locals())
             if not callback.on_step():
+                # Training may go on later: from here, or a memory would be carried into an episode that is not its own.
+                self._last_obs, self._last_episode_starts, self._last_state = new_obs, dones, state  # type: ignore[assignment]
                 return False
             self._update_info_buffer(infos, dones)
             if dones.any():
@@ -196,7 +198,11 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
 
         The value is that of the terminal observation with the memory of the episode it belongs to.
         """
-        cut = [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]]
+        cut = [
+            i
+            for i in np.flatnonzero(dones)
+            if infos[i].get("TimeLimit.truncated") and "terminal_observation" in infos[i]
+        ]
         if not cut:
             return rewards
         terminal = [infos[i]["terminal_observation"] for i in cut]

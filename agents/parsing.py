@@ -28,11 +28,7 @@ _PLAIN_WORDS = (
         r"invalid choice ('.*') for argument '(.*?)'\. Expected one of \((.*?),?\)\.",
         r"\2: \1 given, one of \3 needed",
     ),
-    (r"no type matching .*\bFLOAT\b.* could be instantiated from \[(.*?)\].*", r"\1 given, a number needed"),
-    (
-        r"no type matching .*\bINT\b.* could be instantiated from \[(.*?)\].*",
-        r"\1 given, a whole number needed",
-    ),
+    (r"no type matching .* could be instantiated .*<class '\w+'>: ", ""),
     (r"Missing value for argument '(.*?)'\..*", r"\1: a value needed"),
     (r"^Error parsing ", ""),
     (r"^Missing from memrl \w+:", "missing"),
@@ -57,7 +53,9 @@ def parse(settings: type[Parsed], words: Sequence[str], name: str, default: Pars
     """
     with _one_line_errors(words):
         defaults: Mapping[str, Any] = {} if default is None else {"default": default}
-        parsed: Parsed = tyro.cli(settings, prog=f"memrl {name}", args=list(words), **defaults)
+        parsed: Parsed = tyro.cli(
+            settings, prog=f"memrl {name}", args=list(words), config=(tyro.conf.DisallowNone,), **defaults
+        )
         return parsed
 
 

@@ -85,7 +85,10 @@ class MlpMemoryPolicy(ActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = MlpExtractor(
-            self.core.output_size, net_arch=self.net_arch, activation_fn=self.activation_fn, device=self.device
+            self.core.output_size,
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+            device=self.device,
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -197,7 +200,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         """
         self._check_observation(observation)
         self.set_training_mode(False)
-        obs, vectorised = self.obs_to_tensor(observation)  # type: ignore[arg-type]
+        obs, vectorised = self.obs_to_tensor(observation)
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         with torch.no_grad():
             memory = (
@@ -212,7 +215,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
                 starts |= torch.as_tensor(np.asarray(episode_start, dtype=bool), device=self.device)
             latent, _, memory = self._remember(obs, memory, starts)
             chosen = self._distribution(latent).get_actions(deterministic=deterministic)
-        actions = chosen.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc]
+        actions = chosen.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc, arg-type]
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return actions if vectorised else actions.squeeze(axis=0), tree.map(lambda leaf: leaf.cpu().numpy(), memory)
@@ -220,7 +223,9 @@ class MlpMemoryPolicy(ActorCriticPolicy):
     def _check_observation(self, observation: Any) -> None:
         given = f"a {type(observation).__name__}"
         if isinstance(observation, tuple):
-            raise ValueError("observation: a tuple given; of what an environment's `reset` returns, the first is needed")
+            raise ValueError(
+                "observation: a tuple given; of what an environment's `reset` returns, the first is needed"
+            )
         if not isinstance(self.observation_space, spaces.Dict):
             if isinstance(observation, dict):
                 raise ValueError(f"observation: {given} given, an array needed")
@@ -270,10 +275,13 @@ class CnnMemoryPolicy(MlpMemoryPolicy):
         if features_extractor_class is None and not isinstance(observation_space, spaces.Dict):
             features_extractor_class = ImageExtractor
         super().__init__(
-            observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
+            observation_space,
+            action_space,
+            lr_schedule,
+            features_extractor_class=features_extractor_class,
+            **kwargs,
         )
 
 
 class MultiInputMemoryPolicy(MlpMemoryPolicy):
     """`MlpMemoryPolicy` for Dict observations; the encoder is chosen by the space."""
-

@@ -53,7 +53,7 @@ class MemoryPPO(MemoryOnPolicyAlgorithm):
         self,
         policy: str | type[MlpMemoryPolicy],
         env: GymEnv | str,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = 5e-4,
         n_steps: int = 128,
         *,
         seq_len: int = 64,
@@ -67,7 +67,7 @@ class MemoryPPO(MemoryOnPolicyAlgorithm):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
-        target_kl: float | None = None,
+        target_kl: float | None = 0.03,
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -121,7 +121,7 @@ class MemoryPPO(MemoryOnPolicyAlgorithm):
                     stop = True
                     break
                 self.policy.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1
@@ -131,7 +131,9 @@ class MemoryPPO(MemoryOnPolicyAlgorithm):
         for name, values in logs.items():
             self.logger.record(f"train/{name}", values[-1] if name == "loss" else float(np.mean(values)))
         buffer = self.rollout_buffer
-        self.logger.record("train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        self.logger.record(
+            "train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        )
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

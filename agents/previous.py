@@ -88,7 +88,8 @@ def _encoder(space: spaces.Space[Any]) -> tuple[Any, int]:
         tables = [np.eye(int(n), dtype=np.float32) for n in space.nvec.flatten()]
         return (
             lambda actions: np.concatenate(
-                [table[column] for table, column in zip(tables, actions.reshape(len(actions), -1).T, strict=True)], 1
+                [table[column] for table, column in zip(tables, actions.reshape(len(actions), -1).T, strict=True)],
+                1,
             ),
             sum(map(len, tables)),
         )

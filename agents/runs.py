@@ -120,18 +120,18 @@ def find_finished(settings: TrainSettings) -> Path | None:
     wanted = _essence(settings)
     for run in sorted(pair_dir(settings).glob(f"seed{settings.seed}-*"), reverse=True):
         try:
-            same = _essence(load_settings(run)) == wanted
+            if _essence(load_settings(run)) == wanted and final_evaluation(run) is not None:
+                return run
         except UsageError:  # half written, or by another version: not one to rely on
             continue
-        if same and final_evaluation(run) is not None:
-            return run
     return None
 
 
 def final_evaluation(run: Path) -> dict[str, Any] | None:
     """The evaluation at the end of training; None if training did not get there, or with another memrl."""
     for record in evaluations(run):
-        if record["source"] == "train" and record["versions"]["memrl"] == versions()["memrl"]:
+        by = record.get("versions", {}).get("memrl")
+        if record.get("source") == "train" and by == versions()["memrl"]:
             return record
     return None
 

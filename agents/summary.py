@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from .curves import Curve
@@ -77,7 +78,7 @@ def summarise(
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells as a person reads them; columns that no row has anything for are left out."""
-    header = ["core", "return", "steps/s", "parameters", "state bytes", "seeds"]
+    header = ["core", "return", "steps/s", "params", "state bytes", "seeds"]
     table = [
         [
             row.core,
@@ -104,9 +105,10 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def rich_table(rows: Sequence[Row]) -> Table:
     """The table for a terminal."""
     header, lines = cells(rows)
-    table = Table(title="interquartile mean over seeds [bootstrap 95 % interval]", title_justify="left")
+    title = "interquartile mean over seeds [bootstrap 95 % interval]"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in header:
-        table.add_column(column, justify="left" if column == "core" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "core" else "right")
     for line in lines:
         table.add_row(*line)
     return table
@@ -123,7 +125,7 @@ def write_table(folder: Path, rows: Sequence[Row], settings: CompareSettings, co
         f"({settings.eval_episodes} episodes each, deterministic policy), in brackets the stratified "
         "bootstrap 95 % interval. steps/s: environment steps per second of one training, while others shared "
         "the machine. "
-        "Parameters: of the whole policy. State bytes: recurrent state of one environment.",
+        "Params: trainable parameters of the whole policy. State bytes: recurrent state of one environment.",
     ]
     if rows[0].threshold is not None:
         text += [

@@ -98,8 +98,8 @@ def _train(
     if settings.checkpoint_freq:
         every = max(1, settings.checkpoint_freq // settings.n_envs)
         callbacks.append(CheckpointCallback(every, str(run / "checkpoints"), name_prefix="model"))
-    # A row per 2,048 steps or so, however short the rollouts of the agent are.
-    log_interval = max(1, round(2048 / (model.n_steps * settings.n_envs)))
+    # A row per 2,048 steps or so, however short the agent's rollouts are; 50 rows or more for short runs.
+    log_interval = max(1, min(2048, settings.steps // 50) // (model.n_steps * settings.n_envs))
     checkpoint = run / "checkpoints" / "final.zip"
     evaluation = None
     try:

@@ -26,6 +26,7 @@ class Progress:
     steps_per_second: float
     recent_return: float | None  # mean over the last 100 training episodes; None before the first has ended
     recent_success: float | None  # None where the environment does not report is_success
+    ended: bool = False  # whether training is over and only the evaluation is left
 
 
 class Watch(BaseCallback):
@@ -95,7 +96,7 @@ class Watch(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._count_time()
-        self._report()
+        self._report(ended=True)
 
     def final_row(self, evaluation: Evaluation | None) -> None:
         """Log where training ended, perhaps inside a rollout, and the final evaluation if there is one."""
@@ -129,7 +130,7 @@ class Watch(BaseCallback):
         self._seconds += now - self._mark
         self._mark = now
 
-    def _report(self) -> None:
+    def _report(self, ended: bool = False) -> None:
         self._reported = self._mark
         if self.report is not None:
             self.report(
@@ -139,5 +140,6 @@ class Watch(BaseCallback):
                     steps_per_second=self.num_timesteps / max(self._seconds, 1e-9),
                     recent_return=float(np.mean(self._returns)) if self._returns else None,
                     recent_success=float(np.mean(self._successes)) if self._successes else None,
+                    ended=ended,
                 )
             )

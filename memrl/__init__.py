@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # A bare checkout keeps envs/ and agents/ beside this folder, not inside it. Searching the checkout as well makes
-# `memrl.envs` and `memrl.agents` importable there; in an installed wheel there is no pyproject.toml and this does nothing.
+# `memrl.envs` and `memrl.agents` importable there; beside an installed wheel there is no pyproject.toml.
 _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "pyproject.toml").is_file() and (_checkout / "envs" / "__init__.py").is_file():
     __path__.append(str(_checkout))
@@ -19,6 +19,7 @@ from memrl.registry import list_cores, make_core, register_core  # noqa: E402
 from memrl.testing import check_core  # noqa: E402
 
 if TYPE_CHECKING:
+    from memrl.extractors import ImageExtractor as ImageExtractor
     from memrl.extractors import MiniGridExtractor as MiniGridExtractor
 
 __version__ = "0.1.0"

@@ -115,7 +115,9 @@ def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, add: Tensor) -
 
 
 def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
-    """How much of each slot the free gates keep: ψ = Π_i (1 - f_i w^{r,i}) (Graves et al. 2016, "Dynamic memory allocation").
+    """How much of each slot the free gates keep.
+
+    Graves et al. 2016, "Dynamic memory allocation": ψ = Π_i (1 - f_i w^{r,i}).
 
     Shapes (B, R) in [0, 1], (B, R, N) -> (B, N) in [0, 1].
 
@@ -130,7 +132,10 @@ def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
 
 
 def update_usage(usage: Tensor, write_weights: Tensor, retention: Tensor) -> Tensor:
-    """u = (u' + w' - u' ∘ w') ∘ ψ, with the write weighting of the step before (Graves et al. 2016).
+    """Slots fill by writing and empty by freeing.
+
+    Graves et al. 2016, "Dynamic memory allocation": u = (u' + w' - u' ∘ w') ∘ ψ, with the write weighting w' of the
+    step before.
 
     Shapes (B, N) three times -> (B, N) in [0, 1].
 
@@ -157,7 +162,7 @@ def allocation_weights(usage: Tensor) -> Tensor:
     >>> allocation_weights(torch.tensor([[0.9, 0.0, 0.5]]))
     tensor([[0., 1., 0.]])
     """
-    rising, order = usage.sort(dim=-1)  # u[φ], φ
+    rising, order = usage.sort(dim=-1, stable=True)  # u[φ], φ; of equally free slots the first
     before = F.pad(rising[..., :-1], (1, 0), value=1.0).cumprod(-1)  # Π_{i<j} u[φ_i]
     return torch.zeros_like(usage).scatter(-1, order, (1 - rising) * before)
 
@@ -210,7 +215,7 @@ class _UpdateLink(torch.autograd.Function):
         return _link(link, precedence, write_weights)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         link, precedence, weights = ctx.saved_tensors
         grad = grad.clone()
@@ -246,7 +251,12 @@ def sharpen_link(weights: Tensor, sharpness: Tensor) -> Tensor:
 
 
 def slot_attention(
-    queries: Tensor, slot_keys: Tensor, token_keys: Tensor, slots: Tensor, token_values: Tensor, temperature: float
+    queries: Tensor,
+    slot_keys: Tensor,
+    token_keys: Tensor,
+    slots: Tensor,
+    token_values: Tensor,
+    temperature: float,
 ) -> Tensor:
     """Each slot looks at itself and at the new tokens, never at other slots, and becomes what it attends to.
 

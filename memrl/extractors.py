@@ -35,9 +35,7 @@ class MiniGridExtractor(BaseFeaturesExtractor):
         ValueError: the space is not as above, or a width is below 1.
     """
 
-    def __init__(
-        self, observation_space: spaces.Dict, features_dim: int = 128, embedding_dim: int = 16
-    ) -> None:
+    def __init__(self, observation_space: spaces.Dict, features_dim: int = 128, embedding_dim: int = 16) -> None:
         if not is_minigrid_space(observation_space):
             raise ValueError(
                 f"observation_space: {observation_space} given, MiniGrid's Dict of image and mission needed"
@@ -89,9 +87,7 @@ class ImageExtractor(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Space[Any], features_dim: int = 256) -> None:
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
-            raise ValueError(
-                f"observation_space: {observation_space} given, a Box (channels, height, width) needed"
-            )
+            raise ValueError(f"observation_space: {observation_space} given, a Box (channels, height, width) needed")
         channels, height, width = observation_space.shape
         if min(height, width) < 3:
             raise ValueError(f"observation_space: image of {height} x {width} given, at least 3 x 3 needed")

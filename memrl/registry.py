@@ -95,7 +95,7 @@ def make_core(name: str, input_size: int, **options: Any) -> MemoryCore[Any]:
             raise ValueError(f"core {name!r} has no option {option!r}{suggest(option, known)}")
     if input_size < 1:
         raise ValueError(f"input_size: {input_size} given, at least 1 needed")
-    return entry.core(input_size, entry.config(**options))  # type: ignore[call-arg]  # the signature register_core asks for
+    return entry.core(input_size, entry.config(**options))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -37,8 +37,8 @@ def check_core(core: MemoryCore[Any], *, seed: int = 0) -> None:
     """Raise if the core breaks one of the laws that hosts rely on.
 
     Everything runs on copies in eval mode; the core and torch's random number generators stay as they were.
-    Sizes do not matter to the laws, so pass a small core; that takes a second or two. Its class has to be one
-    that pickle finds: at the top of a module, not inside a function.
+    It takes a second or two, more for a large core. Pickle has to find the core's class, so define it at the
+    top of a module and not inside a function.
 
     Args:
         core: a built core, of any size, dtype and device.
@@ -320,28 +320,28 @@ def _gradcheck(core: Core, draw: Generator) -> None:
     x, state, _ = _trial(core, draw)
     reset = torch.zeros(steps, BATCH, dtype=torch.bool)
     reset[0, 0] = True  # one row takes in the initial state, and with it the parameters of that
-    parameters, leaves = _learned(core), tree.leaves(state)
-    moving = [i for i, leaf in enumerate(leaves) if not _counts(leaf)]
-    named_leaves = list(_leaves(state, "state"))
-    sources = {"x": x[:steps], **dict(named_leaves[i] for i in moving), **parameters}
-    inputs = [source.detach().clone().requires_grad_() for source in sources.values()]
+    leaves, parameters = dict(_leaves(state, "state")), _learned(core)
+    moving = {name: leaf for name, leaf in leaves.items() if not _counts(leaf)}
+    sources = {name: v.detach() for name, v in {"x": x[:steps], **moving, **parameters}.items()}
+    noise = [_normal(source, draw) for source in sources.values()]
+    directions = [direction / direction.norm() for direction in noise]
 
-    def run(x: Tensor, *tensors: Tensor) -> Tensor:
-        handed = iter(tensors)
-        filled = [next(handed) if i in moving else leaf for i, leaf in enumerate(leaves)]
-        remaining = iter(filled)
-        before = tree.map(lambda _: next(remaining), state)
-        swapped = dict(zip(parameters, handed, strict=True))
-        y, after = functional_call(core, swapped, (x, before, reset))
-        return torch.cat(
-            [result.flatten() for result in (y, *tree.leaves(after))]
-        )  # one result is much faster
+    def run(*lengths: Tensor) -> Tensor:
+        # Each source moves along one random direction, so that a large core takes no longer than a small one.
+        moved = {
+            name: source + length * direction
+            for (name, source), length, direction in zip(sources.items(), lengths, directions, strict=True)
+        }
+        names = iter(leaves)
+        before = tree.map(lambda leaf: moved.get(next(names), leaf), state)
+        y, after = functional_call(core, {name: moved[name] for name in parameters}, (moved["x"], before, reset))
+        return _weighted_sum([y, *tree.leaves(after)])
 
     try:
-        gradcheck(run, inputs, atol=1e-7, fast_mode=True, check_undefined_grad=False, nondet_tol=1e-9)
+        zeros = [torch.zeros((), requires_grad=True) for _ in sources]
+        gradcheck(run, zeros, atol=1e-7, check_undefined_grad=False, nondet_tol=1e-9)
     except GradcheckError as error:
-        finding = " ".join(str(error).split("\n\n")[0].split())
-        raise AssertionError(f"{finding} (inputs, from 0: {', '.join(sources)})") from None
+        raise AssertionError(f"{' '.join(str(error).split())} (inputs, from 0: {', '.join(sources)})") from None
 
 
 def _pack_round_trip(core: Core, draw: Generator) -> None:
@@ -396,7 +396,7 @@ def _shake(core: Core, draw: Generator) -> None:
     with torch.no_grad():
         for parameter in core.parameters():
             if parameter.is_floating_point():
-                parameter.requires_grad_().add_(0.05 * torch.randn(parameter.shape, generator=draw))
+                parameter.requires_grad_().add_(0.05 * _normal(parameter, draw))
 
 
 def _learned(core: Core) -> dict[str, nn.Parameter]:
@@ -428,6 +428,10 @@ def _resets(x: Tensor, draw: Generator, chance: float) -> Tensor:
     return _uniform(x[..., 0], draw) < chance
 
 
+def _normal(like: Tensor, draw: Generator) -> Tensor:
+    return torch.randn(like.shape, generator=draw).to(like)
+
+
 def _uniform(like: Tensor, draw: Generator) -> Tensor:
     return torch.rand(like.shape, generator=draw).to(like)
 
@@ -457,10 +461,7 @@ def _results(core: Core, run: Callable[..., Any], x: Tensor, state: State) -> di
     x = x.detach().clone().requires_grad_()
     state = tree.map(lambda leaf: leaf.detach().clone().requires_grad_(), state)
     results = _named(*run(x, state))
-    draw = Generator().manual_seed(0)
-    loss = torch.zeros((), dtype=x.dtype, device=x.device)
-    for found in results.values():
-        loss = loss + (found * torch.randn(found.shape, generator=draw).to(found)).sum()
+    loss = _weighted_sum(list(results.values()))
     sources = {"x": x, **dict(_leaves(state, "state")), **_learned(core)}
     gradients: Sequence[Tensor | None] = [None] * len(sources)
     if loss.requires_grad:
@@ -468,6 +469,12 @@ def _results(core: Core, run: Callable[..., Any], x: Tensor, state: State) -> di
     for (name, source), gradient in zip(sources.items(), gradients, strict=True):
         results[f"gradient of {name}"] = torch.zeros_like(source) if gradient is None else gradient
     return results
+
+
+def _weighted_sum(results: list[Tensor]) -> Tensor:
+    """One number that every number counts in, each with its own random weight, always the same."""
+    draw = Generator().manual_seed(0)
+    return torch.stack([(result * _normal(result, draw)).sum() for result in results]).sum()
 
 
 def _named(y: Tensor | None, state: State) -> dict[str, Tensor]:
@@ -522,9 +529,7 @@ class _OneDevice(TorchFunctionMode):
         for tensor in (*args, result):
             # Single numbers may come from anywhere; torch mixes them freely.
             if isinstance(tensor, Tensor) and tensor.dim() and tensor.device.type != self.device:
-                raise AssertionError(
-                    f"{func.__name__}: a tensor on {tensor.device}, the core on {self.device}"
-                )
+                raise AssertionError(f"{func.__name__}: a tensor on {tensor.device}, the core on {self.device}")
         return result
 
 

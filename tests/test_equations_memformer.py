@@ -84,7 +84,7 @@ def memformer_loop(p, x, *, layers, heads, segment, temperature):
     padded = np.zeros((segment - 1, len(slots[0])))  # a full segment is written, so one token fewer can wait
     for j, token in enumerate(pending):
         padded[j] = token
-    return np.array(outputs), {"slots": np.array(slots), "pending": padded, "count": float(len(pending))}
+    return np.array(outputs), {"slots": np.array(slots), "pending": padded, "num_pending": float(len(pending))}
 
 
 def case(seed, scale=0.6, **options):
@@ -150,7 +150,7 @@ def test_sequence_from_within_a_segment():
     whole = [core(x[: 10 + b, b : b + 1], core.initial_state(1), reset[: 10 + b, :1]) for b in range(BATCH)]
     begun = [core(x[: 5 + b, b : b + 1], core.initial_state(1), reset[: 5 + b, :1])[1] for b in range(BATCH)]
     state = type(begun[0])(*(torch.cat(parts) for parts in zip(*begun, strict=True)))
-    assert state.count.tolist() == [2, 0, 1]
+    assert state.num_pending.tolist() == [2, 0, 1]
     rest = torch.stack([x[5 + b : 10 + b, b] for b in range(BATCH)], dim=1)
     y, final = core(rest, state, reset[:5])
     for b, (y_whole, final_whole) in enumerate(whole):
@@ -260,8 +260,8 @@ def test_a_segment_is_written_when_it_is_full():
     _, state = core.step(torch.ones(1, 1).double(), state)
     assert_row(state.slots, slots[0].tolist())
     assert_row(state.pending, [[7.0, -7.0]])
-    assert state.count.tolist() == [1.0]
+    assert state.num_pending.tolist() == [1.0]
     _, state = core.step(torch.ones(1, 1).double(), state)
     assert_row(state.slots, [[0.6, 0.8], [0.0, -1.0]])
     assert_row(state.pending, [[0.0, 0.0]])
-    assert state.count.tolist() == [0.0]
+    assert state.num_pending.tolist() == [0.0]

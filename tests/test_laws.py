@@ -48,6 +48,12 @@ def test_registered_core_keeps_the_laws(name: str, variant: dict[str, Any]) -> N
     memrl.check_core(core, seed=1)
 
 
+@pytest.mark.parametrize("name", memrl.list_cores())
+def test_registered_core_keeps_the_laws_as_it_comes(name: str) -> None:
+    torch.manual_seed(0)
+    memrl.check_core(memrl.make_core(name, input_size=8))
+
+
 # A sound toy, and toys that break one law each.
 
 

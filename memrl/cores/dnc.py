@@ -69,7 +69,12 @@ class Interface(NamedTuple):
     read_modes: Tensor  # π: backward, content, forward, sums to 1, (B, R, 3), only with link
 
 
-@register_core("dnc", DNCConfig, paper="Graves et al. 2016, Hybrid computing using a neural network with dynamic external memory", order=4)
+@register_core(
+    "dnc",
+    DNCConfig,
+    paper="Graves et al. 2016, Hybrid computing using a neural network with dynamic external memory",
+    order=4,
+)
 class DNC(MemoryCore[DNCState]):
     """A controller with a memory it allocates, links in the order of writing, and looks up by content.
 
@@ -89,6 +94,8 @@ class DNC(MemoryCore[DNCState]):
         super().__init__()
         if not 0 <= config.bypass_dropout < 1:
             raise ValueError(f"bypass_dropout: {config.bypass_dropout} given, [0, 1) allowed")
+        if config.sharpen and not config.link:
+            raise ValueError("sharpen: True given, but with link=False there are no links to sharpen")
         self.config = config
         self.input_size, self.output_size = input_size, config.hidden_size
         reads, width = config.num_reads, config.slot_size
@@ -96,7 +103,12 @@ class DNC(MemoryCore[DNCState]):
         self._linear = [reads * width, width, width]
         self._oneplus = [reads, 1, *([reads, reads] if config.sharpen else [0, 0])]
         self._sigmoid = [width, reads, 1, 1, *([width, reads * width] if config.masking else [0, 0])]
-        self._groups = [sum(self._linear), sum(self._oneplus), sum(self._sigmoid), 3 * reads if config.link else 0]
+        self._groups = [
+            sum(self._linear),
+            sum(self._oneplus),
+            sum(self._sigmoid),
+            3 * reads if config.link else 0,
+        ]
 
         self.controller = nn.LSTMCell(input_size + reads * width, config.hidden_size)
         self.interface = nn.Linear(config.hidden_size, sum(self._groups))
@@ -106,7 +118,12 @@ class DNC(MemoryCore[DNCState]):
 
     def _initialise(self) -> None:
         """Xavier weights, zero biases, open forget gate: the recipe that trains (Csordás & Schmidhuber 2019)."""
-        for weight in (self.controller.weight_ih, self.controller.weight_hh, self.interface.weight, self.output.weight):
+        for weight in (
+            self.controller.weight_ih,
+            self.controller.weight_hh,
+            self.interface.weight,
+            self.output.weight,
+        ):
             nn.init.xavier_uniform_(weight)
         for bias in (self.controller.bias_ih, self.controller.bias_hh, self.interface.bias, self.output.bias):
             nn.init.zeros_(bias)
@@ -116,8 +133,11 @@ class DNC(MemoryCore[DNCState]):
     def initial_state(self, batch_size: int) -> DNCState:
         """Zeros: an empty memory in which every slot is free."""
         config = self.config
-        zeros = lambda *shape: self.output.weight.new_zeros(batch_size, *shape)  # noqa: E731
         slots, linked = config.num_slots, config.num_slots if config.link else 0
+
+        def zeros(*shape: int) -> Tensor:
+            return self.output.weight.new_zeros(batch_size, *shape)
+
         return DNCState(
             controller=ControllerState(zeros(config.hidden_size), zeros(config.hidden_size)),
             memory=zeros(slots, config.slot_size),
@@ -131,7 +151,9 @@ class DNC(MemoryCore[DNCState]):
 
     def step(self, x: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
         """Controller, write, link, read, in this order."""
-        controller = ControllerState(*self.controller(torch.cat([x, state.read_vectors.flatten(1)], -1), state.controller))
+        controller = ControllerState(
+            *self.controller(torch.cat([x, state.read_vectors.flatten(1)], -1), state.controller)
+        )
         say = self._interface(controller.hidden)
 
         # Write: to free slots or to slots that hold what the key names, found in the memory as it was.
@@ -159,9 +181,7 @@ class DNC(MemoryCore[DNCState]):
 
         bypass = F.dropout(controller.hidden, self.config.bypass_dropout, self.training)
         y: Tensor = self.output(torch.cat([bypass, read_vectors.flatten(1)], -1))
-        return y, DNCState(
-            controller, memory, usage, precedence, link, write_weights, read_weights, read_vectors
-        )
+        return y, DNCState(controller, memory, usage, precedence, link, write_weights, read_weights, read_vectors)
 
     def _interface(self, hidden: Tensor) -> Interface:
         """Cut the interface vector ξ into its parts and bring each into its range."""
@@ -169,18 +189,24 @@ class DNC(MemoryCore[DNCState]):
         numbers = self.norm(self.interface(hidden))
         linear, strengths, gates, modes = numbers.split(self._groups, -1)
         read_keys, write_key, write_vector = linear.split(self._linear, -1)
-        erase, free_gates, allocation_gate, write_gate, write_mask, read_masks = torch.sigmoid(gates).split(self._sigmoid, -1)
+        erase, free_gates, allocation_gate, write_gate, write_mask, read_masks = torch.sigmoid(gates).split(
+            self._sigmoid, -1
+        )
+        read_strengths, write_strength, *sharpness = addressing.oneplus(strengths).split(self._oneplus, -1)
         masking = self.config.masking
         return Interface(
-            read_keys.unflatten(-1, (reads, width)),
-            write_key.unsqueeze(1),
-            write_vector.unsqueeze(1),
-            *addressing.oneplus(strengths).split(self._oneplus, -1),
-            erase.unsqueeze(1),
-            free_gates,
-            allocation_gate,
-            write_gate,
-            MASK_FLOOR + (1 - MASK_FLOOR) * write_mask.unsqueeze(1) if masking else None,
-            MASK_FLOOR + (1 - MASK_FLOOR) * read_masks.unflatten(-1, (reads, width)) if masking else None,
-            torch.softmax(modes.unflatten(-1, (-1, 3)), -1) if self.config.link else modes,
+            read_keys=read_keys.unflatten(-1, (reads, width)),
+            write_key=write_key.unsqueeze(1),
+            write_vector=write_vector.unsqueeze(1),
+            read_strengths=read_strengths,
+            write_strength=write_strength,
+            forward_sharpness=sharpness[0],
+            backward_sharpness=sharpness[1],
+            erase=erase.unsqueeze(1),
+            free_gates=free_gates,
+            allocation_gate=allocation_gate,
+            write_gate=write_gate,
+            write_mask=MASK_FLOOR + (1 - MASK_FLOOR) * write_mask.unsqueeze(1) if masking else None,
+            read_masks=MASK_FLOOR + (1 - MASK_FLOOR) * read_masks.unflatten(-1, (reads, width)) if masking else None,
+            read_modes=torch.softmax(modes.unflatten(-1, (-1, 3)), -1) if self.config.link else modes,
         )

@@ -31,8 +31,8 @@ class GRU(MemoryCore[GRUState]):
 
     Cho et al. 2014: r, z = σ(W x + U h + b), n = tanh(W x + b + r ∘ (U h + b')), h = (1 - z) ∘ n + z ∘ h'.
 
-    Departs from the paper: as in torch, the reset gate r acts after the product with U, and z keeps the old state
-    where the paper's 1 - z does.
+    Departs from the paper: as in torch, the reset gate r acts after the product with U, not before, and both have a
+    bias.
 
     >>> core = GRU(3, GRUConfig(hidden_size=4))
     >>> y, state = core.step(torch.zeros(2, 3), core.initial_state(2))
@@ -47,7 +47,8 @@ class GRU(MemoryCore[GRUState]):
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Zeros."""
-        return GRUState(self.rnn.weight_hh_l0.new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size))
+        weight = self.rnn.all_weights[0][0]
+        return GRUState(weight.new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size))
 
     def step(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One step, layer by layer: for a single step the plain cell is faster than the fused kernel."""

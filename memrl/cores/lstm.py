@@ -46,13 +46,17 @@ class LSTM(MemoryCore[LSTMState]):
         self.input_size, self.output_size = input_size, config.hidden_size
         self.rnn = nn.LSTM(input_size, config.hidden_size, config.num_layers)
         for layer in range(config.num_layers):
-            for bias, start in (("bias_ih", 1.0), ("bias_hh", 0.0)):  # the two add: only one of them opens the gate
+            for bias, start in (
+                ("bias_ih", 1.0),
+                ("bias_hh", 0.0),
+            ):  # the two add: only one of them opens the gate
                 gates = getattr(self.rnn, f"{bias}_l{layer}").data
                 gates[config.hidden_size : 2 * config.hidden_size] = start
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros."""
-        zeros = self.rnn.weight_hh_l0.new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size)
+        weight = self.rnn.all_weights[0][0]
+        zeros = weight.new_zeros(batch_size, self.rnn.num_layers, self.rnn.hidden_size)
         return LSTMState(zeros, zeros.clone())
 
     def step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:

@@ -29,7 +29,7 @@ class MemformerState(NamedTuple):
 
     slots: Tensor  # m, unit rows, (B, N, D)
     pending: Tensor  # embedded tokens of the unfinished segment, zero where there is none yet, (B, S - 1, D)
-    count: Tensor  # how many tokens are pending, 0 to S - 1, (B,)
+    num_pending: Tensor  # how many tokens are pending, 0 to S - 1, (B,)
 
 
 class Attention(nn.Module):
@@ -124,18 +124,19 @@ class Memformer(MemoryCore[MemformerState]):
 
     def step(self, x: Tensor, state: MemformerState) -> tuple[Tensor, MemformerState]:
         """Read with one more token of the segment; write if that completes it."""
-        slots, pending, count = state
-        token = self.embed(x).unsqueeze(1)
+        slots, pending, num_pending = state
+        token = self.token(x).unsqueeze(1)
         if self.config.segment == 1:
             y = self.encode(token, slots)
-            return y[:, 0], MemformerState(self.write(slots, y), pending, count)
-        place = torch.arange(self.config.segment, device=x.device) == count.unsqueeze(1)  # (B, S), one true in a row
+            return y[:, 0], MemformerState(self.write(slots, y), pending, num_pending)
+        # (B, S), one true in a row: where in its segment the token goes
+        place = torch.arange(self.config.segment, device=x.device) == num_pending.unsqueeze(1)
         tokens = torch.where(place.unsqueeze(-1), token, F.pad(pending, (0, 0, 0, 1)))
         y = self.encode(tokens, slots)
         full = place[:, -1]
         slots = torch.where(full.view(-1, 1, 1), self.write(slots, y), slots)
         pending = torch.where(full.view(-1, 1, 1), 0.0, tokens[:, :-1])
-        return y[place], MemformerState(slots, pending, torch.where(full, 0.0, count + 1))
+        return y[place], MemformerState(slots, pending, torch.where(full, 0.0, num_pending + 1))
 
     def sequence(
         self, x: Tensor, state: MemformerState, lengths: Tensor | None = None
@@ -145,7 +146,7 @@ class Memformer(MemoryCore[MemformerState]):
         if segment == 1:
             return super().sequence(x, state, lengths)
         steps, rows = x.shape[:2]
-        first = state.count.long()  # where in its segment each row goes on
+        first = state.num_pending.long()  # where in its segment each row goes on
         length = torch.full_like(first, steps) if lengths is None else lengths.to(x.device)
         end = first + length
         segments = -(-int(end.max()) // segment)
@@ -155,7 +156,7 @@ class Memformer(MemoryCore[MemformerState]):
         tokens = F.pad(state.pending, (0, 0, 0, segments * segment - segment + 1))
         inside = step < length
         rows_of = row.expand_as(place)
-        tokens = tokens.index_put((rows_of[inside], place[inside]), self.embed(x)[inside])
+        tokens = tokens.index_put((rows_of[inside], place[inside]), self.token(x)[inside])
 
         slots, encoded = state.slots, []
         for k, part in enumerate(tokens.split(segment, dim=1)):
@@ -163,11 +164,16 @@ class Memformer(MemoryCore[MemformerState]):
             full = end >= (k + 1) * segment
             slots = torch.where(full.view(-1, 1, 1), self.write(slots, encoded[-1]), slots)
 
-        count = end % segment
+        left = end % segment
         rest = torch.arange(segment - 1, device=x.device)
-        pending = F.pad(tokens, (0, 0, 0, segment))[row.unsqueeze(1), (end - count).unsqueeze(1) + rest]
-        pending = torch.where((rest < count.unsqueeze(1)).unsqueeze(-1), pending, 0.0)
-        return torch.cat(encoded, 1)[rows_of, place], MemformerState(slots, pending, count.to(state.count.dtype))
+        pending = F.pad(tokens, (0, 0, 0, segment))[row.unsqueeze(1), (end - left).unsqueeze(1) + rest]
+        pending = torch.where((rest < left.unsqueeze(1)).unsqueeze(-1), pending, 0.0)
+        return torch.cat(encoded, 1)[rows_of, place], MemformerState(slots, pending, left.to(state.num_pending.dtype))
+
+    def token(self, x: Tensor) -> Tensor:
+        """Inputs (..., I) as tokens (..., D), bounded: squares of what is larger overflow in the layer norms."""
+        token: Tensor = self.embed(x)
+        return token.clamp(-1e6, 1e6)
 
     def encode(self, tokens: Tensor, slots: Tensor) -> Tensor:
         """Tokens (B, S, D) that have read the slots (B, N, D)."""
@@ -187,7 +193,8 @@ class Memformer(MemoryCore[MemformerState]):
             token_values=split_heads(self.write_value(encoded), heads),
             temperature=self.config.temperature,
         )
-        return F.normalize(join_heads(written) + self.bias, dim=-1)
+        new: Tensor = F.normalize(join_heads(written) + self.bias, dim=-1)
+        return new
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

@@ -71,7 +71,15 @@ class NTM(MemoryCore[NTMState]):
         reads, writes, width = config.num_reads, config.num_writes, config.slot_size
         heads = reads + writes
         read_size = input_size + reads * width
-        self._blocks = [heads * width, heads, heads, heads * (2 * config.shift_range + 1), heads, writes * width, writes * width]
+        self._blocks = [
+            heads * width,
+            heads,
+            heads,
+            heads * (2 * config.shift_range + 1),
+            heads,
+            writes * width,
+            writes * width,
+        ]
 
         self.controller: nn.LSTMCell | nn.Linear
         if config.controller == "lstm":
@@ -100,7 +108,10 @@ class NTM(MemoryCore[NTMState]):
         config = self.config
         new = self.output.weight.new_zeros
         hidden = config.hidden_size if config.controller == "lstm" else 0
-        spread = lambda start: start.expand(batch_size, *start.shape)  # noqa: E731
+
+        def spread(start: Tensor) -> Tensor:
+            return start.expand(batch_size, *start.shape)
+
         return NTMState(
             controller=ControllerState(new(batch_size, hidden), new(batch_size, hidden)),
             memory=new(batch_size, config.num_slots, config.slot_size) + 1e-6,

@@ -95,10 +95,18 @@ class OneLayer(BaseFeaturesExtractor):
         return torch.tanh(self.layer(observations))
 
 
-@pytest.mark.parametrize("action_space", [spaces.Discrete(3), spaces.Box(-1, 1, (2,), np.float32)], ids=["discrete", "box"])
+@pytest.mark.parametrize(
+    "action_space", [spaces.Discrete(3), spaces.Box(-1, 1, (2,), np.float32)], ids=["discrete", "box"]
+)
 def test_without_memory_it_is_a2c(action_space):
     """The whole algorithm beside SB3's: same episodes, same weights, same weights after three updates."""
-    kwargs = {"learning_rate": 0.01, "gae_lambda": 0.9, "ent_coef": 0.01, "normalize_advantage": True, "seed": 3}
+    kwargs = {
+        "learning_rate": 0.01,
+        "gae_lambda": 0.9,
+        "ent_coef": 0.01,
+        "normalize_advantage": True,
+        "seed": 3,
+    }
     ours = make(MemoryA2C, env=scripted(action_space=action_space), core="none", **kwargs)
     theirs = A2C(
         "MlpPolicy",
@@ -108,18 +116,26 @@ def test_without_memory_it_is_a2c(action_space):
         policy_kwargs={"features_extractor_class": OneLayer, "net_arch": {"pi": [6], "vf": [6]}},
         **kwargs,
     )
-    weights = {name.replace("core.", "features_extractor."): w for name, w in ours.policy.state_dict().items()}
+    weights = {
+        name.replace("core.", "features_extractor."): w for name, w in ours.policy.state_dict().items()
+    }
     names = theirs.policy.state_dict().keys()
-    aliases = {name: name.replace("pi_", "").replace("vf_", "") for name in names}  # SB3 lists a shared encoder thrice
+    aliases = {
+        name: name.replace("pi_", "").replace("vf_", "") for name in names
+    }  # SB3 lists a shared encoder thrice
     theirs.policy.load_state_dict({name: weights[alias] for name, alias in aliases.items()})
     # Actions are drawn from the same stream, minibatch order needs none of it.
     for model in (ours, theirs):
         torch.manual_seed(0)
         model.learn(3 * 3 * 12)
-    np.testing.assert_allclose(ours.rollout_buffer.returns, reshaped(theirs.rollout_buffer.returns), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        ours.rollout_buffer.returns, reshaped(theirs.rollout_buffer.returns), rtol=1e-4, atol=1e-4
+    )
     after = theirs.policy.state_dict()
     for name, weight in ours.policy.state_dict().items():
-        torch.testing.assert_close(weight, after[name.replace("core.", "features_extractor.")], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            weight, after[name.replace("core.", "features_extractor.")], rtol=1e-4, atol=1e-5
+        )
     assert not torch.equal(weights["action_net.weight"], after["action_net.weight"])
 
 

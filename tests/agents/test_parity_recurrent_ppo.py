@@ -1,4 +1,4 @@
-"""MemoryPPO with an LSTM beside sb3-contrib's RecurrentPPO: one rollout, the same weights, the same update."""
+"""MemoryPPO with an LSTM beside sb3-contrib's RecurrentPPO: one rollout, equal weights, equal updates."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,13 @@ STEPS = 12
 
 def twins(action_space, layers, **kwargs):
     """Our agent, and theirs with the same weights under its own names."""
-    kwargs = {"n_epochs": 1, "batch_size": 3 * STEPS, "gae_lambda": 0.9, "ent_coef": 0.02, "max_grad_norm": 1e9} | kwargs
+    kwargs = {
+        "n_epochs": 1,
+        "batch_size": 3 * STEPS,
+        "gae_lambda": 0.9,
+        "ent_coef": 0.02,
+        "max_grad_norm": 1e9,
+    } | kwargs
     net_arch = {"pi": [6], "vf": [6]}
     ours = make(
         env=scripted(action_space=action_space),
@@ -56,7 +62,15 @@ def copy_rollout(ours, theirs, before):
     for t in range(STEPS):
         obs, starts = mine.observation_parts[""][t], torch.as_tensor(mine.episode_starts[t])
         values, log_probs = (torch.as_tensor(column[t]) for column in (mine.values, mine.log_probs))
-        buffer.add(obs, mine.actions[t], mine.rewards[t], mine.episode_starts[t], values, log_probs, lstm_states=states)
+        buffer.add(
+            obs,
+            mine.actions[t],
+            mine.rewards[t],
+            mine.episode_starts[t],
+            values,
+            log_probs,
+            lstm_states=states,
+        )
         with torch.no_grad():
             their_values = theirs.policy.predict_values(torch.as_tensor(obs), states.vf, starts).flatten()
             distribution, _ = theirs.policy.get_distribution(torch.as_tensor(obs), states.pi, starts)

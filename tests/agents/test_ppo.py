@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from memrl import tree
-from memrl.agents import MemoryPPO
 
 from .toys import (
     CORES,
-    Steps,
+    Encoder,
     assert_equal,
     batch_of,
     collect,
@@ -103,7 +101,7 @@ def test_loss_and_gradients_are_those_of_episodes_replayed_one_by_one(core):
     before = collect(model)
     starts = model.rollout_buffer.episode_starts
     assert starts[1:].sum() >= 6
-    # Old probabilities that the policy no longer has: some ratios lie outside of the clip range, on either side.
+    # Probabilities that the policy no longer has: some ratios lie outside of the clip range, on either side.
     model.rollout_buffer.log_probs += np.random.default_rng(0).normal(0, 0.3, starts.shape).astype(np.float32)
     model.rollout_buffer.finish()
     loss, _ = model.loss(batch_of(model), 0.2)
@@ -118,7 +116,9 @@ def test_loss_and_gradients_are_those_of_episodes_replayed_one_by_one(core):
             assert_equal(ours, whole, 1e-6)
 
 
-@pytest.mark.parametrize("variant", ["separate cores", "separate encoders", "Gaussian", "value clipping", "raw advantages"])
+@pytest.mark.parametrize(
+    "variant", ["separate cores", "separate encoders", "Gaussian", "value clipping", "raw advantages"]
+)
 def test_loss_of_every_variant_is_the_reference(variant):
     kwargs = {
         "separate cores": {"policy_kwargs": {"share_core": False}},
@@ -151,17 +151,6 @@ def test_loss_of_every_variant_is_the_reference(variant):
     assert terms["loss"] == pytest.approx(loss.item())
 
 
-class Encoder(FlattenExtractor):
-    """An encoder with weights, which actor and critic can have one each of."""
-
-    def __init__(self, observation_space):
-        super().__init__(observation_space)
-        self.linear = torch.nn.Linear(self.features_dim, self.features_dim)
-
-    def forward(self, observations):
-        return torch.tanh(self.linear(super().forward(observations).to(self.linear.weight.dtype)))
-
-
 @pytest.mark.parametrize("core", CORES)
 def test_padding_and_order_of_a_minibatch_change_nothing(core):
     model = loosen(exact(make(core=core, normalize_advantage=False)), 0.2)
@@ -181,7 +170,9 @@ def test_padding_and_order_of_a_minibatch_change_nothing(core):
 
     # Each sequence by itself, where it has no padding at all, weighted by its share of the steps.
     apart = [evaluate(model, batch_of(model, [i])) for i in range(len(lengths))]
-    for ours, theirs in zip((torch.cat(column) for column in zip(*apart, strict=True)), together, strict=True):
+    for ours, theirs in zip(
+        (torch.cat(column) for column in zip(*apart, strict=True)), together, strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     total = sum(model.loss(batch_of(model, [i]), 0.2)[0] * n / lengths.sum() for i, n in enumerate(lengths))
     torch.testing.assert_close(total, loss, rtol=1e-10, atol=1e-10)

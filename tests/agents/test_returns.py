@@ -67,7 +67,9 @@ def test_advantages_are_those_of_a_slow_loop(core, agent):
         return obs, rewards, dones, infos
 
     env.step_wait = spy
-    model = make(agent, env=env, core=core, gamma=GAMMA, gae_lambda=LAMBDA, policy_kwargs={"share_core": False})
+    model = make(
+        agent, env=env, core=core, gamma=GAMMA, gae_lambda=LAMBDA, policy_kwargs={"share_core": False}
+    )
     loosen(model)
     before = collect(model, rollouts=1)
     assert before is None
@@ -82,7 +84,9 @@ def test_advantages_are_those_of_a_slow_loop(core, agent):
             after = {}
             for t, end in enumerate(ends):
                 last = next(final) if end else None
-                if end == "truncated":  # the memory has seen the steps of this episode, and not yet the last observation
+                if (
+                    end == "truncated"
+                ):  # the memory has seen the steps of this episode, and not yet the last observation
                     after[t] = value(policy, following(policy, buffer, states, t, i), last)
                     ended += 1
                 elif t == 11 and not end:
@@ -131,7 +135,7 @@ def test_by_hand(truncates, last):
         model.policy.value_net.weight.zero_()
         model.policy.value_net.bias.fill_(8.0)
     collect(model, rollouts=1)
-    # delta = r + 8 / 2 - 8 = -3 inside, and last - 8 at the end; each later one counts a quarter of the one before.
+    # delta = r + 8 / 2 - 8 = -3 inside, and last - 8 at the end; a step later counts a quarter as much.
     final = last - 8
     second = -3 + 0.25 * final
     first = -3 + 0.25 * second
@@ -140,7 +144,7 @@ def test_by_hand(truncates, last):
 
 
 class Memento(gym.Env):
-    """Shows a number once, then zeros, and is cut off after two steps; only a memory knows the number at the end."""
+    """Shows a number once, then zeros, and is cut off after two steps; a memory knows the number then."""
 
     def __init__(self, number):
         self.observation_space, self.action_space = spaces.Box(-9, 9, (1,), np.float32), spaces.Discrete(2)
@@ -157,7 +161,7 @@ class Memento(gym.Env):
 
 
 def test_a_truncated_episode_is_valued_with_its_own_memory():
-    """The final observation is the same everywhere: the bootstrapped values differ by what each episode began with."""
+    """The final observation is always the same: the values differ by what the episode began with."""
     worth = []
     for number in (-2.0, 3.0):
         model = make(env=Memento(number), core="lstm", n_steps=2, gamma=0.5)

@@ -64,7 +64,9 @@ def test_rows_and_bytes_of_stored_states_by_hand():
     # Three states that are gone on from, and one row that stands in for all fresh starts; 16 steps in all.
     assert buffer.num_stored == 4
     assert buffer.stored.actor[0].nbytes == 4 * 4
-    assert fill(starts, seq_len=100).num_stored == 2  # the state that environment 0 brings along, and the stand-in
+    assert (
+        fill(starts, seq_len=100).num_stored == 2
+    )  # the state that environment 0 brings along, and the stand-in
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -90,6 +92,7 @@ def test_any_rollout_is_cut_and_batched_as_a_plain_loop_would(rollout):
     steps, envs = starts.shape
     expected = {}  # (env, start): length, and the state before it unless an episode opens there
     for env in range(envs):
+        first = 0
         for t in range(steps):
             if t == 0 or starts[t, env] or expected[env, first][0] == seq_len:
                 first = t
@@ -161,7 +164,11 @@ def test_seq_len_below_one_is_refused(seq_len):
 )
 def test_learned_initial_states_learn(core, learned):
     # Episodes of one step: whatever gradient there is has come through the initial state.
-    kwargs = {"core_kwargs": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 1}} if core == "memformer" else {}
+    kwargs = (
+        {"core_kwargs": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 1}}
+        if core == "memformer"
+        else {}
+    )
     model = make(core=core, env=scripted([[1], [1]]), n_steps=4, policy_kwargs=kwargs)
     collect(model)
     thoughts = evaluate(model, batch_of(model))

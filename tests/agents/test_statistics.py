@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from memrl.agents.statistics import bootstrap_interval, iqm, mean, wilson_interval
+from memrl.agents.statistics import bootstrap_band, bootstrap_interval, iqm, mean, wilson_interval
 
 
 def test_iqm_by_hand() -> None:
@@ -25,12 +25,18 @@ def test_iqm_takes_an_axis() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    # z = 1.959964, n = 10, p = 0.8: centre (p + z²/2n) / (1 + z²/n), half width z·sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n).
-    z, n, p = 1.959963984540054, 10, 0.8
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert wilson_interval(8, 10) == pytest.approx((centre - half, centre + half), abs=1e-12)
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    # 8 of 10 at 95 %: z² = 3.8415, so the centre is (0.8 + 0.19207) / 1.38415 = 0.71674 and half the width
+    # 1.95996 · sqrt(0.016 + 0.0096036) / 1.38415 = 0.22658.
+    assert wilson_interval(8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_wilson_agrees_with_scipy(confidence: float) -> None:
+    for trials in (1, 7, 200):
+        for successes in range(trials + 1):
+            reference = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+            ours = wilson_interval(successes, trials, confidence=confidence)
+            assert ours == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
 def test_wilson_stays_inside_zero_and_one() -> None:
@@ -62,7 +68,9 @@ def test_bootstrap_agrees_with_scipy_on_two_strata() -> None:
     def pooled_mean(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return np.concatenate([a, b], axis=axis).mean(axis=axis)
 
-    reference = stats.bootstrap((first, second), pooled_mean, n_resamples=20000, method="percentile").confidence_interval
+    reference = stats.bootstrap(
+        (first, second), pooled_mean, n_resamples=20000, method="percentile"
+    ).confidence_interval
     ours = bootstrap_interval([first, second], statistic=mean, resamples=20000)
     assert ours == pytest.approx((reference.low, reference.high), abs=0.03)
     # Resampling the pool instead would let the share of the far stratum vary, and the interval would be wide.
@@ -96,3 +104,16 @@ def test_bootstrap_of_one_value_admits_that_it_knows_nothing() -> None:
 def test_bootstrap_refuses_empty_strata(strata: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="stratum"):
         bootstrap_interval(strata)
+
+
+def test_band_is_the_interval_at_every_point() -> None:
+    # Of two runs, a quarter of the resamples draw one twice, and a quarter the other: both ends are reached.
+    low, high = bootstrap_band([[0.0, 5.0, 1.0], [2.0, 1.0, 1.0]])
+    assert low.tolist() == [0.0, 1.0, 1.0]
+    assert high.tolist() == [2.0, 5.0, 1.0]
+    assert all(np.isnan(end).all() for end in bootstrap_band([[1.0, 2.0]]))
+    # Point by point it is the one-dimensional interval.
+    curves = np.random.default_rng(6).normal(size=(9, 4))
+    low, high = bootstrap_band(curves, resamples=20000)
+    for point in range(4):
+        assert (low[point], high[point]) == pytest.approx(bootstrap_interval([curves[:, point]]), abs=0.06)

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from memrl import list_cores
@@ -56,7 +57,7 @@ class Scripted(gym.Env):
         return obs, float(self.rng.normal()), over and length > 0, over and length < 0, {}
 
 
-# Three environments whose episodes end inside sequences, at their ends, by time limit and not, and not at all.
+# Three environments: episodes end inside sequences and at their ends, by time limit and not, and not at all.
 LENGTHS = ([4, -3, 7], [1, -5, 2], [50])
 
 
@@ -74,7 +75,7 @@ def make(agent=MemoryPPO, env=None, core="gru", n_steps=12, **kwargs):
     policy_kwargs |= kwargs.pop("policy_kwargs", {})
     kwargs = {"seq_len": 4, "seed": 1, "device": "cpu"} | kwargs
     if agent is MemoryPPO:
-        kwargs = {"batch_size": 16} | kwargs
+        kwargs = {"batch_size": 16, "learning_rate": 1e-3, "target_kl": None} | kwargs
     return agent(policy, env or scripted(), n_steps=n_steps, policy_kwargs=policy_kwargs, **kwargs)
 
 
@@ -153,7 +154,9 @@ def replay(model, before, restart=None):
             if buffer.episode_starts[t, env]:
                 state = policy.initial_state(1)
             states[t, env] = state = restart.get((t, env), state)
-            parts = {key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()}
+            parts = {
+                key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()
+            }
             seen = policy.extract_features(parts.get("", parts))
             seen = seen if isinstance(seen, tuple) else (seen, seen)
             actor, remembered = policy.core.step(seen[0], state.actor)
@@ -172,7 +175,7 @@ def replay(model, before, restart=None):
 
 
 def cuts(model):
-    """Where gradients end and a state is kept, by (t, env): `seq_len` steps into an episode or the rollout."""
+    """Where gradients end and a state is kept, as (t, env): `seq_len` steps into an episode or rollout."""
     starts = model.rollout_buffer.episode_starts.astype(bool)
     found = []
     for env in range(starts.shape[1]):
@@ -240,12 +243,40 @@ def gradients(model, loss):
 
 
 def assert_equal(ours, theirs, tolerance):
-    """Two dicts of tensors agree; the tolerance counts in units of each dict's largest number, at least 1e-3."""
+    """Two dicts of tensors agree; the tolerance is relative to the largest of all numbers, at least 1e-3."""
     assert ours.keys() == theirs.keys()
     largest = max(1e-3, *(float(value.abs().max()) for value in theirs.values() if value.numel()))
     for name, value in ours.items():
         worst = float((value - theirs[name]).abs().max()) if value.numel() else 0.0
         assert worst <= tolerance * largest, f"{name}: off by {worst}"
+
+
+def assert_same(one, other):
+    """Bitwise equal nested dicts and lists of tensors and numbers."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+class Encoder(FlattenExtractor):
+    """An encoder with weights, which actor and critic can have one each of."""
+
+    def __init__(self, observation_space):
+        super().__init__(observation_space)
+        self.linear = torch.nn.Linear(self.features_dim, self.features_dim)
+
+    def forward(self, observations):
+        return torch.tanh(self.linear(super().forward(observations).to(self.linear.weight.dtype)))
 
 
 class Steps:
