@@ -159,9 +159,7 @@ def beside_peers(slots: tuple[int, ...], shape: Shape, stopwatch: Stopwatch, *, 
                 **_sizes(shape),
             }
         )
-    title = (
-        f"Cores beside a peer: {shape.sequences} sequences x {shape.steps} steps, input {shape.input_size}"
-    )
+    title = f"Cores beside a peer: {shape.sequences} sequences x {shape.steps} steps, input {shape.input_size}"
     shown = ("core", "library", "slots", "steps_per_s", "low", "high", "ratio", "parameters")
     return Measurements("peers", title, rows, shown, PEER_NOTES)
 

@@ -34,9 +34,7 @@ def saved_bytes(module: nn.Module, *inputs: Any) -> int:
         inputs: its arguments; tensors, and tuples of tensors.
     """
     given = tree.leaves(tuple(value for value in inputs if isinstance(value, Tensor | tuple)))
-    known = {
-        tensor.untyped_storage().data_ptr() for tensor in [*given, *module.parameters(), *module.buffers()]
-    }
+    known = {tensor.untyped_storage().data_ptr() for tensor in [*given, *module.parameters(), *module.buffers()]}
     # The storages themselves are kept here, lest one is freed and its address used again.
     kept: dict[int, torch.UntypedStorage] = {}
 

@@ -2,9 +2,11 @@
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -31,7 +33,9 @@ from .bench_tools import (
 from .build import policy_name
 from .console import plain_console
 from .errors import usage_errors
+from .options import show_pairs
 from .ppo import MemoryPPO
+from .settings import KeyValues
 
 OURS, THEIRS = "MemoryPPO", "RecurrentPPO"
 
@@ -49,6 +53,7 @@ class Work:
     """What both sides have to do."""
 
     env: str
+    env_set: Mapping[str, Any]
     n_envs: int
     n_steps: int
     n_epochs: int
@@ -75,6 +80,7 @@ class Turn:
 def bench_ppo(
     *,
     env: str = "memrl/TMaze-v0",
+    env_set: KeyValues = MappingProxyType({}),
     n_envs: int = 16,
     n_steps: int = 128,
     n_epochs: int = 4,
@@ -92,6 +98,7 @@ def bench_ppo(
 
     Args:
         env: Environment id, e.g. memrl/TMaze-v0 or CartPole-v1.
+        env_set: Keywords of the environment, e.g. length=100.
         n_envs: Copies of the environment, in SB3's DummyVecEnv.
         n_steps: Steps of each copy in one rollout.
         n_epochs: Passes over each rollout.
@@ -116,7 +123,7 @@ def bench_ppo(
     seq_len = n_steps if seq_len is None else seq_len
     require_at_least(1, seq_len=seq_len)
     check_out(out)
-    work = Work(env, n_envs, n_steps, n_epochs, batch_size, seq_len, hidden_size, seed)
+    work = Work(env, env_set, n_envs, n_steps, n_epochs, batch_size, seq_len, hidden_size, seed)
 
     with use_threads(threads):
         models = {
@@ -134,10 +141,9 @@ def bench_ppo(
     for model in models.values():
         model.get_env().close()  # type: ignore[union-attr]  # it was built with one
     rows = [_row(key, model, turns) for key, model in models.items()]
-    rows = [row | asdict(work) | {"iterations": iterations} for row in rows]
-    size = (
-        f"{n_envs} environments x {n_steps} steps, {n_epochs} epochs, batch {batch_size}, seq_len {seq_len}"
-    )
+    keywords = " ".join(show_pairs(env_set))
+    rows = [row | vars(work) | {"env_set": keywords, "iterations": iterations} for row in rows]
+    size = f"{n_envs} environments x {n_steps} steps, {n_epochs} epochs, batch {batch_size}, seq_len {seq_len}"
     shown = (
         "network",
         "library",
@@ -149,7 +155,7 @@ def bench_ppo(
         "update_s",
         "parameters",
     )
-    table = Measurements("ppo", f"{env}, {size}, {hidden_size} units", rows, shown, NOTES)
+    table = Measurements("ppo", f"{env} {keywords}".rstrip() + f", {size}, {hidden_size} units", rows, shown, NOTES)
     report([table], conditions(threads, repetitions), out)
 
 
@@ -164,7 +170,7 @@ def build_models(work: Work, shared: bool) -> dict[str, OnPolicyAlgorithm]:
         UsageError: the environment does not exist or cannot be used.
     """
     with usage_errors(ValueError, gym.error.Error, about="--env: "):
-        envs = [DummyVecEnv([partial(make_env, work.env)] * work.n_envs) for _ in range(2)]
+        envs = [DummyVecEnv([partial(make_env, work.env, **work.env_set)] * work.n_envs) for _ in range(2)]
         space = envs[0].observation_space
         encoder, encoder_options = default_extractor(space)
         policy = policy_name(space)
@@ -188,9 +194,7 @@ def build_models(work: Work, shared: bool) -> dict[str, OnPolicyAlgorithm]:
         lstm = {"lstm_hidden_size": work.hidden_size, "shared_lstm": shared, "enable_critic_lstm": not shared}
         return {
             OURS: MemoryPPO(policy, envs[0], seq_len=work.seq_len, policy_kwargs=network | core, **settings),
-            THEIRS: RecurrentPPO(
-                policy.replace("Memory", "Lstm"), envs[1], policy_kwargs=network | lstm, **settings
-            ),
+            THEIRS: RecurrentPPO(policy.replace("Memory", "Lstm"), envs[1], policy_kwargs=network | lstm, **settings),
         }
 
 

@@ -52,9 +52,7 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     """
     given = find_options(settings)
     core = asdict(core_entry(settings.core).config())
-    full = Options(
-        {**core, **given.core}, {**defaults(ALGORITHMS[settings.algo]), **given.agent}, given.policy
-    )
+    full = Options({**core, **given.core}, {**defaults(ALGORITHMS[settings.algo]), **given.agent}, given.policy)
     return replace(settings, set=full.flat())
 
 

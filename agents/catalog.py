@@ -110,8 +110,7 @@ def options_of(entry: CoreEntry) -> list[tuple[str, str, str]]:
     """Name, default and meaning of every option of a core."""
     meanings = comments(entry.config)
     return [
-        (field.name, _shown(field.default), meanings.get(field.name, ""))
-        for field in dataclasses.fields(entry.config)
+        (field.name, _shown(field.default), meanings.get(field.name, "")) for field in dataclasses.fields(entry.config)
     ]
 
 
@@ -122,9 +121,7 @@ def comments(config: type[Any]) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    by_line = {
-        token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
-    }
+    by_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
     (definition,) = ast.parse(source).body
     assignments = [node for node in ast.walk(definition) if isinstance(node, ast.AnnAssign)]
     return {

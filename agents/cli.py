@@ -54,9 +54,7 @@ def bench_command(words: Sequence[str]) -> int:
     }
     if words and words[0] in ("-h", "--help"):
         lines = "\n".join(f"  {name:<6} {what}" for name, what in benchmarks.items())
-        print(
-            f"usage: memrl bench {{{','.join(benchmarks)}}} [OPTIONS]\n\n{bench_command.__doc__}\n\n{lines}"
-        )
+        print(f"usage: memrl bench {{{','.join(benchmarks)}}} [OPTIONS]\n\n{bench_command.__doc__}\n\n{lines}")
         return 0
     if not words:
         raise UsageError(f"which benchmark? known: {', '.join(benchmarks)}")
@@ -131,11 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _overview() -> str:
     lines = [f"  {name:<8} {(command.__doc__ or '').strip()}" for name, command in COMMANDS.items()]
     head = "usage: memrl COMMAND [OPTIONS]\n\nAny memory plugs into any policy-gradient agent.\n\ncommands:\n"
-    return (
-        head
-        + "\n".join(lines)
-        + "\n\n`memrl COMMAND --help` lists the options of a command with their defaults."
-    )
+    return head + "\n".join(lines) + "\n\n`memrl COMMAND --help` lists the options of a command with their defaults."
 
 
 if __name__ == "__main__":

@@ -52,9 +52,7 @@ def compare_and_report(settings: CompareSettings) -> int:
         console.print(f"failed      {_name(outcome.settings)}: {outcome.error}")
     if result.signum is not None:
         missing = sum(outcome.run is None for outcome in result.outcomes)
-        console.print(
-            f"stopped     {missing} of {len(result.outcomes)} trainings not finished; finished ones stay"
-        )
+        console.print(f"stopped     {missing} of {len(result.outcomes)} trainings not finished; finished ones stay")
         console.print(f"go on       {command_of('compare', settings)}")
         return 128 + result.signum
     return 1 if failed else 0
@@ -137,9 +135,7 @@ def options_of(core: str, cores: Sequence[str], settings: CompareSettings) -> di
         if not dot and not owners and key not in agent_options(ALGORITHMS[settings.algo]):
             known = [field.name for name in cores for field in fields(core_entry(name).config)]
             known += agent_options(ALGORITHMS[settings.algo])
-            raise UsageError(
-                f"--set {key}: neither a core nor the agent has this option{nearest(key, known)}"
-            )
+            raise UsageError(f"--set {key}: neither a core nor the agent has this option{nearest(key, known)}")
         # What no core has is the agent's, or nobody's, which `resolve` finds out.
         if core in owners or not owners:
             everybody[key] = value
@@ -203,7 +199,9 @@ def _train(
         bar.update(total, completed=sum(steps.values()), recent=f"{trained} of {len(todo)} trained")
         console.print(_told(outcome))
 
-    jobs = settings.jobs or len(os.sched_getaffinity(0))
+    # Where the system knows it, the cores that this process may use, which in a container are not all.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jobs = settings.jobs or cores or 1
     with bar:
         outcomes = train_all(
             todo,

@@ -34,9 +34,7 @@ def train_and_report(settings: TrainSettings) -> int:
         finish(bar)
     per_second = result.env_steps / result.seconds
     early = f", stopped early at {settings.stop_at:g}" if result.stopped_early else ""
-    console.print(
-        f"trained     {result.env_steps} steps in {result.seconds:.0f} s, {per_second:.0f} steps/s{early}"
-    )
+    console.print(f"trained     {result.env_steps} steps in {result.seconds:.0f} s, {per_second:.0f} steps/s{early}")
     console.print(f"run         {result.run}")
     console.print(f"evaluation  {result.evaluation}")
     console.print(f"look at it  tensorboard --logdir {result.run}")
@@ -58,9 +56,7 @@ def evaluate_and_report(settings: EvalSettings) -> int:
     finally:
         finish(bar)
     console.print(f"run         {loaded.run}")
-    console.print(
-        f"model       {loaded.checkpoint.relative_to(loaded.run)}, after {loaded.model.num_timesteps} steps"
-    )
+    console.print(f"model       {loaded.checkpoint.relative_to(loaded.run)}, after {loaded.model.num_timesteps} steps")
     console.print(f"evaluation  {evaluation}")
     console.print(f"written to  {loaded.run / 'eval.json'}")
     return 0

@@ -60,9 +60,7 @@ def write_curves(path: Path, curves: Mapping[str, Mapping[int, Curve]]) -> None:
                     writer.writerow([core, seed, int(steps), int(episodes), value, rate])
 
 
-def on_one_grid(
-    curves: list[Curve], score: str, points: int = 300
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def on_one_grid(curves: list[Curve], score: str, points: int = 300) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Interpolate curves at common steps; a run that ended early keeps its last value.
 
     Args:

@@ -135,9 +135,7 @@ def load_run(place: Path, device: str = "cpu") -> LoadedRun:
     return LoadedRun(run, checkpoint, settings, model)
 
 
-def evaluate(
-    settings: EvalSettings, on_step: Callable[[int], None] | None = None
-) -> tuple[LoadedRun, Evaluation]:
+def evaluate(settings: EvalSettings, on_step: Callable[[int], None] | None = None) -> tuple[LoadedRun, Evaluation]:
     """Evaluate the model of a run again and add the result to its eval.json.
 
     Args:

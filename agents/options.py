@@ -104,9 +104,7 @@ def show_pairs(pairs: Mapping[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in pairs.items()]
 
 
-def route(
-    given: Mapping[str, Any], *, core: str, config: type[Any], agent: type[Any], policy: type[Any]
-) -> Options:
+def route(given: Mapping[str, Any], *, core: str, config: type[Any], agent: type[Any], policy: type[Any]) -> Options:
     """Find out for whom each option is.
 
     Args:
@@ -149,9 +147,7 @@ def defaults(agent: type[Any]) -> dict[str, Any]:
     parameters = inspect.signature(agent).parameters
     found = {name: parameters[name].default for name in _arguments(agent, _RESERVED) if name in parameters}
     return {
-        name: value
-        for name, value in found.items()
-        if value is None or isinstance(value, bool | int | float | str)
+        name: value for name, value in found.items() if value is None or isinstance(value, bool | int | float | str)
     }
 
 
@@ -184,9 +180,7 @@ def _owner(key: str, core: str, known: Mapping[str, Mapping[str, Any]]) -> tuple
     if key in _RESERVED:
         raise UsageError(f"--set {key}: not set here" + (f"; use {_RESERVED[key]}" if _RESERVED[key] else ""))
     everything = [*known["core"], *known["agent"]]
-    raise UsageError(
-        f"--set {key}: neither core {core!r} nor the agent has this option{nearest(key, everything)}"
-    )
+    raise UsageError(f"--set {key}: neither core {core!r} nor the agent has this option{nearest(key, everything)}")
 
 
 def _config_hints(config: type[Any]) -> Iterable[tuple[Any, Any]]:
@@ -215,9 +209,7 @@ def schedules(options: Mapping[str, Any]) -> dict[str, Any]:
 
     def made(value: Any) -> Any:
         return (
-            LinearSchedule(float(value[4:]), 0.0, 1.0)
-            if isinstance(value, str) and _LINEAR.fullmatch(value)
-            else value
+            LinearSchedule(float(value[4:]), 0.0, 1.0) if isinstance(value, str) and _LINEAR.fullmatch(value) else value
         )
 
     return {name: made(value) for name, value in options.items()}

@@ -80,9 +80,7 @@ def parse_with_config(settings: type[Shared], command: type[Any], words: Sequenc
     # Options that belong to the file's core or agent say nothing about another one named on the command line.
     for key, prefix in (("core", "core."), ("algo", "agent.")):
         if key in config and getattr(parsed, key) != config[key]:
-            config_set = {
-                option: value for option, value in config_set.items() if not option.startswith(prefix)
-            }
+            config_set = {option: value for option, value in config_set.items() if not option.startswith(prefix)}
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(settings)}
     values["set"] = merge_options(config_set, parsed.set)
     # Environment keywords of the file belong to its environment alone.

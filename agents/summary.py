@@ -40,9 +40,7 @@ class Row:
     steps_to_threshold: float | None  # mean over those seeds
 
 
-def summarise(
-    core: str, records: Sequence[dict[str, Any]], curves: Sequence[Curve], threshold: float | None
-) -> Row:
+def summarise(core: str, records: Sequence[dict[str, Any]], curves: Sequence[Curve], threshold: float | None) -> Row:
     """The row of one core.
 
     Args:

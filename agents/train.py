@@ -88,9 +88,7 @@ def _train(
     signals: StopSignals,
     report: Callable[[Progress], None] | None,
 ) -> TrainResult:
-    logger = Logger(
-        str(run), [CSVOutputFormat(str(run / "progress.csv")), TensorBoardOutputFormat(str(run / "tb"))]
-    )
+    logger = Logger(str(run), [CSVOutputFormat(str(run / "progress.csv")), TensorBoardOutputFormat(str(run / "tb"))])
     logger.record("hparams", _hparams(settings), exclude=("stdout", "log", "json", "csv"))
     model.set_logger(logger)
     watch = Watch(settings, signals, examination, report)
@@ -152,8 +150,5 @@ def _hparams(settings: TrainSettings) -> HParam:
         **settings.set,
         **{f"env.{k}": v for k, v in settings.env_set.items()},
     }
-    plain = {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value in given.items()
-    }
+    plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in given.items()}
     return HParam(plain, {"eval/mean_reward": 0.0, "rollout/ep_rew_mean": 0.0})

@@ -123,14 +123,11 @@ def _end(worker: _Worker, stopping: bool) -> Outcome:
     if stopping:
         return Outcome(worker.settings, None, stopped=True)
     code = worker.process.exitcode or 0
-    if code < 0 or code > 128:
-        error = f"ended by {signal.Signals(abs(code) % 128).name}"
+    signum = -code if code < 0 else code - 128
+    if signum in set(signal.Signals):
+        error = f"ended by {signal.Signals(signum).name}"
     else:
-        lines = (
-            worker.log.read_text(encoding="utf-8", errors="replace").split("\n")
-            if worker.log.is_file()
-            else []
-        )
+        lines = worker.log.read_text(encoding="utf-8", errors="replace").split("\n") if worker.log.is_file() else []
         error = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
     return Outcome(worker.settings, None, error=f"{error} (see {worker.log})")
 

@@ -140,9 +140,7 @@ class CountsInIntegers(Toy):
 @breaks("shapes", "controller.hidden is (2, 1, 3), (1, ...) needed")
 class BatchInAxisOne(Toy):
     def initial_state(self, batch_size: int) -> Any:
-        return (
-            super().initial_state(batch_size)._replace(controller=Inner(self.first.expand(2, batch_size, 3)))
-        )
+        return super().initial_state(batch_size)._replace(controller=Inner(self.first.expand(2, batch_size, 3)))
 
 
 @breaks("shapes", "step gives (1, 2), (1, 3) needed")
@@ -169,11 +167,7 @@ class StepReturnsAPlainTuple(Toy):
 @breaks("dtype", "initial_state.trace is torch.float64, the parameters are torch.float32")
 class StateInTheDefaultDtype(Toy):
     def initial_state(self, batch_size: int) -> Any:
-        return (
-            super()
-            .initial_state(batch_size)
-            ._replace(trace=torch.zeros(batch_size, 2, device=self.first.device))
-        )
+        return super().initial_state(batch_size)._replace(trace=torch.zeros(batch_size, 2, device=self.first.device))
 
 
 @breaks("dtype", "output after step is torch.float64")
@@ -307,9 +301,7 @@ def double_of(kind: type[Toy]) -> Toy:
 
 
 @breaks("pack/unpack round trip", "torch.float64")
-class TwoDtypes(
-    Toy
-):  # nothing learned, so there is no dtype for the state to follow; one array cannot hold two
+class TwoDtypes(Toy):  # nothing learned, so there is no dtype for the state to follow; one array cannot hold two
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.input_size, self.output_size = 2, 2
@@ -386,9 +378,7 @@ class FutureInTheGradient(Toy):
         return y + y.sum(0) - y.sum(0).detach(), state
 
 
-def resetting(
-    core: Toy, x: Tensor, state: Any, reset: Tensor, select: Callable[[Tensor, Any, Any], Any]
-) -> Any:
+def resetting(core: Toy, x: Tensor, state: Any, reset: Tensor, select: Callable[[Tensor, Any, Any], Any]) -> Any:
     outputs = []
     for x_t, reset_t in zip(x, reset, strict=True):
         state = select(reset_t.unsqueeze(1), core.initial_state(len(x_t)), state)
@@ -457,9 +447,7 @@ class ReturnsTheStateBefore(Toy):
 @breaks("step = sequence", "without resets: gradient of")
 class DetachesInTheSequence(Toy):
     def sequence(self, x: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        return super().sequence(
-            x, tree.map(lambda leaf: leaf - (leaf.detach() * 0.5 - leaf * 0.5), state), lengths
-        )
+        return super().sequence(x, tree.map(lambda leaf: leaf - (leaf.detach() * 0.5 - leaf * 0.5), state), lengths)
 
 
 @breaks("chunked = whole", "output differs by")
@@ -518,9 +506,7 @@ def test_every_law_has_a_broken_core() -> None:
 
 def test_core_that_cannot_be_copied_is_reported_so() -> None:
     core = KeepsItsState()
-    core.step(
-        torch.zeros(1, 2), core.initial_state(1)
-    )  # now a tensor with a graph behind it is on the module
+    core.step(torch.zeros(1, 2), core.initial_state(1))  # now a tensor with a graph behind it is on the module
     with pytest.raises(AssertionError, match=r"^copies: RuntimeError"):
         memrl.check_core(core)
 

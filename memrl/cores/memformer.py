@@ -199,7 +199,8 @@ class Memformer(MemoryCore[MemformerState]):
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, S, D) to (B, heads, S, D / heads)."""
-    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    split: Tensor = x.unflatten(-1, (num_heads, -1))
+    return split.transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from memrl.agents.errors import UsageError
 from memrl.core import MemoryCore
 
 SMALL = Work(
-    "memrl/TMaze-v0", n_envs=3, n_steps=16, n_epochs=2, batch_size=16, seq_len=16, hidden_size=8, seed=0
+    "memrl/TMaze-v0", {"length": 4}, n_envs=3, n_steps=16, n_epochs=2, batch_size=16, seq_len=16, hidden_size=8, seed=0
 )
 
 
@@ -115,8 +115,8 @@ def test_both_sides_take_the_same_environment_steps(monkeypatch: pytest.MonkeyPa
     made: list[CountSteps] = []
     original = ppo_module.make_env
 
-    def counted(env_id: str) -> CountSteps:
-        made.append(CountSteps(original(env_id)))
+    def counted(env_id: str, **keywords: Any) -> CountSteps:
+        made.append(CountSteps(original(env_id, **keywords)))
         return made[-1]
 
     monkeypatch.setattr(ppo_module, "make_env", counted)
@@ -158,9 +158,7 @@ def test_turns_alternate_and_the_warm_up_does_not_count() -> None:
         calls.append(name)
         return len(calls)
 
-    results = in_turns(
-        "test", {name: partial(candidate, name) for name in ("a", "b")}, 2, Console(quiet=True)
-    )
+    results = in_turns("test", {name: partial(candidate, name) for name in ("a", "b")}, 2, Console(quiet=True))
     assert calls == ["a", "b"] * 3
     assert results == {"a": [3, 5], "b": [4, 6]}
 
@@ -222,9 +220,7 @@ def test_bench_ppo_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureF
         assert ours["env_steps"] == theirs["env_steps"] == "32"
         assert ours["lstm_parameters"] == theirs["lstm_parameters"]
         assert ours["parameters"] == theirs["parameters"]
-        assert float(ours["ratio"]) == pytest.approx(
-            float(ours["steps_per_s"]) / float(theirs["steps_per_s"])
-        )
+        assert float(ours["ratio"]) == pytest.approx(float(ours["steps_per_s"]) / float(theirs["steps_per_s"]))
     for row in rows:
         speed = 32 / (float(row["rollout_s"]) + float(row["update_s"]))
         assert float(row["steps_per_s"]) == pytest.approx(speed)  # one iteration, one repetition
@@ -246,9 +242,7 @@ def test_bench_cores_writes_every_table(tmp_path: Path, capsys: pytest.CaptureFi
         ("dnc", "peer"),
         ("ntm", "memrl"),
     ]
-    assert {("dnc", "8"), ("dnc", "16"), ("ntm", "16")} <= {
-        (row["core"], row["slots"]) for row in tables["slots"]
-    }
+    assert {("dnc", "8"), ("dnc", "16"), ("ntm", "16")} <= {(row["core"], row["slots"]) for row in tables["slots"]}
     assert {(row["core"], row["steps"]) for row in tables["lengths"]} == {
         (core, steps) for core in list_cores() for steps in ("4", "8")
     }
@@ -294,6 +288,7 @@ def test_without_reference_there_is_no_peer(tmp_path: Path, monkeypatch: pytest.
         (partial(bench_ppo, batch_size=1), "--batch-size: 1 given"),
         (partial(bench_ppo, seq_len=0), "--seq-len: 0 given"),
         (partial(bench_ppo, env="memrl/TMaz-v0"), "--env: .*TMaze-v0"),
+        (partial(bench_ppo, env_set={"lenght": 4}), "--env: .*'length'"),
         (partial(bench_cores, slots=(32, 0)), "--slots: 0 given"),
         (partial(bench_cores, slots=()), "--slots: nothing given"),
         (partial(bench_cores, growth_slots=(2,)), "--growth-slots: 2 given"),

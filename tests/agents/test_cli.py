@@ -25,7 +25,7 @@ from memrl.agents.build import build_envs, env_seed
 from memrl.agents.cli import COMMANDS, main
 from memrl.agents.errors import UsageError
 from memrl.agents.evaluate import play
-from memrl.agents.parsing import condense
+from memrl.agents.parsing import call, condense
 from memrl.agents.runs import load_settings
 from memrl.agents.settings import TrainSettings
 from memrl.agents.train import train
@@ -167,10 +167,7 @@ def test_bad_input_of_a_process(encoding: str) -> None:
     done = memrl(*TRAIN.split(), "--algo", "dqn", PYTHONIOENCODING=encoding)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert (
-        done.stderr
-        == "memrl train: --algo: 'dqn' given, one of 'ppo', 'a2c' needed (see memrl train --help)\n"
-    )
+    assert done.stderr == "memrl train: --algo: 'dqn' given, one of 'ppo', 'a2c' needed (see memrl train --help)\n"
 
 
 def test_condense_drops_colours_and_help() -> None:
@@ -204,6 +201,34 @@ def test_help_says_every_default(command: str, capsys: pytest.CaptureFixture[str
     flags = len(re.findall(r"^│? *(--\w|RUN)", text, re.M))
     assert flags
     assert text.count("(default: ") + text.count("(required)") >= flags
+
+
+def measure(steps: int, name: str = "x") -> int:
+    """Measure something.
+
+    Args:
+        steps: how many.
+        name: what it is called.
+    """
+    print("out", name)
+    print("err", file=sys.stderr)
+    return steps + 1
+
+
+def test_benchmark_functions_get_their_arguments_and_keep_their_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(measure, ["--steps", "3"], "bench x") == 4
+    assert capsys.readouterr() == ("out x\n", "err\n")
+    with pytest.raises(UsageError, match="--steps: 'q' given, a whole number needed"):
+        call(measure, ["--steps", "q"], "bench x")
+    with pytest.raises(SystemExit):
+        call(measure, ["--help"], "bench x")
+    text = capsys.readouterr().out
+    assert "Measure something." in text
+    assert "How many." in text or "how many." in text
+    with pytest.raises(SystemExit, match="3"):  # what the benchmark itself does is its own affair
+        call(lambda: sys.exit(3), [], "bench x")
 
 
 def test_cores_lists_options_with_defaults_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,9 +318,7 @@ def test_tensorboard_has_the_same_numbers(run: Path) -> None:
         if row["time/fps"]:
             steps, value = int(row["time/total_timesteps"]), float(row["rollout/ep_rew_mean"])
             assert logged[steps] == pytest.approx(value)
-    assert {"eval/mean_reward", "eval/success_rate", "time/fps", "train/value_loss"} <= set(
-        events.Tags()["scalars"]
-    )
+    assert {"eval/mean_reward", "eval/success_rate", "time/fps", "train/value_loss"} <= set(events.Tags()["scalars"])
 
 
 def test_eval_json_says_how_it_was_evaluated(run: Path) -> None:
@@ -323,9 +346,7 @@ def test_the_same_config_gives_the_same_weights_and_evaluation(
     old, new = (MemoryPPO.load(place / "checkpoints" / "final.zip", device="cpu") for place in (run, again))
     for name, weight in old.policy.state_dict().items():
         assert torch.equal(weight, new.policy.state_dict()[name]), name
-    (before,), (after,) = (
-        json.loads((place / "eval.json").read_text())["evaluations"] for place in (run, again)
-    )
+    (before,), (after,) = (json.loads((place / "eval.json").read_text())["evaluations"] for place in (run, again))
     assert before["mean_return"] == after["mean_return"]
     # What it prints at the end.
     lines = printed.splitlines()
@@ -349,9 +370,7 @@ def test_command_line_wins_over_the_config(run: Path, tmp_path: Path) -> None:
         "--eval-episodes",
         "2",
     ]
-    assert (
-        main(["train", *words, "--set", "hidden_size=4", "--set", "gamma=0.5", "--env-set", "length=1"]) == 0
-    )
+    assert main(["train", *words, "--set", "hidden_size=4", "--set", "gamma=0.5", "--env-set", "length=1"]) == 0
     (other,) = (tmp_path / "other").glob("*/*/*")
     settings = load_settings(other)
     assert (settings.steps, settings.seed, settings.env_set) == (64, 3, {"length": 1})
@@ -381,9 +400,7 @@ def test_eval_repeats_the_final_evaluation_and_adds_it(run: Path, capsys: pytest
     (final,) = json.loads((run / "eval.json").read_text())["evaluations"]
     assert main(["eval", str(run), "--episodes", "10"]) == 0
     assert "checkpoints/final.zip, after 256 steps" in capsys.readouterr().out
-    assert (
-        main(["eval", str(run / "checkpoints" / "model_64_steps.zip"), "--episodes", "5", "--seed", "9"]) == 0
-    )
+    assert main(["eval", str(run / "checkpoints" / "model_64_steps.zip"), "--episodes", "5", "--seed", "9"]) == 0
     kept, same, other = json.loads((run / "eval.json").read_text())["evaluations"]
     assert kept == final
     assert same["source"] == "eval"
@@ -400,15 +417,11 @@ def test_eval_repeats_the_final_evaluation_and_adds_it(run: Path, capsys: pytest
     assert (other["episodes"], other["seed"], other["env_seed"]) == (5, 9, env_seed(9, evaluation=True))
 
 
-def test_damaged_model_is_told_in_one_line(
-    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_model_is_told_in_one_line(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken"
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "config.yaml").write_text((run / "config.yaml").read_text())
-    (broken / "checkpoints" / "final.zip").write_bytes(
-        (run / "checkpoints" / "final.zip").read_bytes()[:1000]
-    )
+    (broken / "checkpoints" / "final.zip").write_bytes((run / "checkpoints" / "final.zip").read_bytes()[:1000])
     assert main(["eval", str(broken)]) == 2
     error = capsys.readouterr().err
     assert "final.zip: cannot be read" in error

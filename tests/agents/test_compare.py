@@ -119,9 +119,7 @@ def test_table_says_what_the_runs_say(result: CompareResult) -> None:
             assert float(row[column]) == pytest.approx(np.mean(values))  # of two values, the IQM is the mean
         low, high = float(row["return_low"]), float(row["return_high"])
         returns = [record["mean_return"] for record in records]
-        assert (low, high) == pytest.approx(
-            (min(returns), max(returns))
-        )  # a quarter of resamples draw one twice
+        assert (low, high) == pytest.approx((min(returns), max(returns)))  # a quarter of resamples draw one twice
         speeds = [record["env_steps_per_second"] for record in records]
         assert float(row["env_steps_per_second"]) == pytest.approx(np.mean(speeds))
         assert int(row["parameters"]) == records[0]["parameters"]
@@ -149,9 +147,7 @@ def test_steps_to_threshold_agree_with_progress(result: CompareResult) -> None:
 def test_markdown_table_is_complete(result: CompareResult, settings: CompareSettings) -> None:
     text = (result.folder / "table.md").read_text(encoding="utf-8")
     header, *rows = (line for line in text.splitlines() if line.startswith("|") and "---" not in line)
-    assert header == (
-        "| core | return | success rate | steps/s | params | state bytes | seeds | steps to 0.05 |"
-    )
+    assert header == ("| core | return | success rate | steps/s | params | state bytes | seeds | steps to 0.05 |")
     assert [row.split("|")[1].strip() for row in rows] == ["none", "gru"]
     assert all(re.search(r"\| -?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\] \|", row) for row in rows)
     assert f"    {command_of('compare', settings)}" in text.splitlines()
@@ -163,9 +159,7 @@ def test_curves_hold_every_point_of_every_pair(result: CompareResult) -> None:
         rows = list(csv.DictReader(file))
     for outcome in result.outcomes:
         own = [
-            row
-            for row in rows
-            if row["core"] == outcome.settings.core and row["seed"] == str(outcome.settings.seed)
+            row for row in rows if row["core"] == outcome.settings.core and row["seed"] == str(outcome.settings.seed)
         ]
         assert [int(row["env_steps"]) for row in own] == list(range(64, 641, 64))
         with (outcome.run / "progress.csv").open(encoding="utf-8", newline="") as file:
@@ -180,9 +174,7 @@ def test_finished_pairs_are_not_trained_again(
     before = {outcome.run: (outcome.run / "eval.json").stat().st_mtime_ns for outcome in result.outcomes}
     again = compare(settings, plain_console())
     printed = capsys.readouterr().out
-    assert {
-        outcome.run: (outcome.run / "eval.json").stat().st_mtime_ns for outcome in again.outcomes
-    } == before
+    assert {outcome.run: (outcome.run / "eval.json").stat().st_mtime_ns for outcome in again.outcomes} == before
     assert len(list(folder.glob("*/*/seed*"))) == 4
     for run in before:
         assert f"{run}, not trained again" in printed
@@ -190,9 +182,7 @@ def test_finished_pairs_are_not_trained_again(
     assert again.folder != result.folder
 
 
-def test_only_what_is_missing_is_trained(
-    result: CompareResult, settings: CompareSettings, folder: Path
-) -> None:
+def test_only_what_is_missing_is_trained(result: CompareResult, settings: CompareSettings, folder: Path) -> None:
     more = compare(replace(settings, cores="gru", seeds=3))
     found = [outcome.run for outcome in result.outcomes if outcome.settings.core == "gru"]
     assert [outcome.run for outcome in more.outcomes[:2]] == found
@@ -200,9 +190,7 @@ def test_only_what_is_missing_is_trained(
     assert [row.seeds for row in more.rows] == [3]
 
 
-def test_config_of_a_comparison_gives_its_settings_back(
-    result: CompareResult, settings: CompareSettings
-) -> None:
+def test_config_of_a_comparison_gives_its_settings_back(result: CompareResult, settings: CompareSettings) -> None:
     words = ["--config", str(result.folder / "config.yaml")]
     assert parse_with_config(CompareSettings, CompareCommand, words, "compare") == settings
 
@@ -297,9 +285,7 @@ def test_cores_that_cannot_be_compared(settings: CompareSettings, cores: str) ->
 # Curves, table and plot by hand
 
 
-def curve(
-    values: list[float], success: list[float] | None = None, episodes: list[float] | None = None
-) -> Curve:
+def curve(values: list[float], success: list[float] | None = None, episodes: list[float] | None = None) -> Curve:
     steps = np.arange(1, len(values) + 1) * 10.0
     count = np.full(len(values), 1000.0) if episodes is None else np.array(episodes)
     return Curve(steps, np.array(values), None if success is None else np.array(success), count)
@@ -329,9 +315,7 @@ def test_curve_is_read_from_progress(tmp_path: Path) -> None:
 
 
 def test_curve_without_success(tmp_path: Path) -> None:
-    (tmp_path / "progress.csv").write_text(
-        "time/total_timesteps,rollout/ep_rew_mean\n64,0.5\n", encoding="utf-8"
-    )
+    (tmp_path / "progress.csv").write_text("time/total_timesteps,rollout/ep_rew_mean\n64,0.5\n", encoding="utf-8")
     assert read_curve(tmp_path).success is None
 
 

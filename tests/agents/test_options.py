@@ -86,9 +86,7 @@ def test_pairs_that_are_none(words: list[str]) -> None:
 
 def test_keys_find_their_owner() -> None:
     options = routed(num_slots=8, learning_rate=0.1, gamma=0.5, policy__net_arch=[3], link=False)
-    assert options == Options(
-        {"num_slots": 8, "link": False}, {"learning_rate": 0.1, "gamma": 0.5}, {"net_arch": [3]}
-    )
+    assert options == Options({"num_slots": 8, "link": False}, {"learning_rate": 0.1, "gamma": 0.5}, {"net_arch": [3]})
     assert options.flat() == {
         "core.num_slots": 8,
         "core.link": False,
@@ -151,9 +149,7 @@ def test_schedule_falls_linearly_to_zero() -> None:
     made = schedules({"learning_rate": "lin_4e-4", "gamma": 0.9})
     assert made["gamma"] == 0.9
     # SB3 calls a schedule with the progress that remains, 1 at the start and 0 at the end.
-    assert [made["learning_rate"](remaining) for remaining in (1.0, 0.5, 0.0)] == pytest.approx(
-        [4e-4, 2e-4, 0.0]
-    )
+    assert [made["learning_rate"](remaining) for remaining in (1.0, 0.5, 0.0)] == pytest.approx([4e-4, 2e-4, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -176,9 +172,7 @@ CORES = ["none", "lstm", "dnc"]
 
 def compared(**options: Any) -> dict[str, dict[str, Any]]:
     settings = CompareSettings(env="e", steps=1, cores="none,lstm,dnc", set=options)
-    return {
-        core: dict(options_of(core, ["none", "lstm", "dnc"], settings)) for core in ("none", "lstm", "dnc")
-    }
+    return {core: dict(options_of(core, ["none", "lstm", "dnc"], settings)) for core in ("none", "lstm", "dnc")}
 
 
 def test_option_of_a_comparison_goes_to_every_core_that_has_it() -> None:
