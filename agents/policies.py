@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
@@ -19,6 +19,7 @@ from memrl.extractors import ImageExtractor, default_extractor
 from memrl.registry import make_core
 
 from .buffer import Sequences
+from .distributions import LightCategorical
 
 
 class PolicyState(NamedTuple):
@@ -66,6 +67,8 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         if features_extractor_class is None:
             features_extractor_class, defaults = default_extractor(observation_space)
             features_extractor_kwargs = {**defaults, **(features_extractor_kwargs or {})}
+        if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam and not kwargs.get("optimizer_kwargs"):
+            kwargs["optimizer_kwargs"] = {"eps": 1e-5, "fused": True}  # SB3's Adam, in one kernel for all parameters
         super().__init__(
             observation_space,
             action_space,
@@ -77,6 +80,8 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         )
 
     def _build(self, lr_schedule: Schedule) -> None:
+        if isinstance(self.action_dist, CategoricalDistribution):
+            self.action_dist = LightCategorical(self.action_dist.action_dim)
         # Before the heads, which need its width, and outside the modules that SB3 re-initialises (`ortho_init`).
         width = int(self.features_dim)  # SB3 has NumPy integers for MultiDiscrete observations
         self.core = make_core(self.core_name, width, **self.core_kwargs)

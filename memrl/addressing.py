@@ -125,9 +125,9 @@ def retention(free_gates: Tensor, read_weights: Tensor) -> Tensor:
     tensor([[0.0000, 0.5000]])
     """
     kept = 1 - free_gates.unsqueeze(-1) * read_weights
-    product = kept[:, 0]
-    for head in range(1, kept.shape[1]):  # few heads: cheaper than the backward pass of prod, which looks for zeros
-        product = product * kept[:, head]
+    product, *others = kept.unbind(1)
+    for other in others:  # few heads: cheaper than the backward pass of prod, which looks for zeros
+        product = product * other
     return product
 
 
@@ -157,97 +157,18 @@ def allocation_weights(usage: Tensor) -> Tensor:
     Returns:
         a, non-negative; sums to 1 - Π u, so to 1 if any slot is free. Shape (B, N).
 
-    Departs from the paper: no. The sort order carries no gradient, as there.
+    Departs from the paper: usages closer than rounding count as equal. The sort order carries no gradient, as there.
 
     >>> allocation_weights(torch.tensor([[0.9, 0.0, 0.5]]))
     tensor([[0., 1., 0.]])
     """
-    rising, order = usage.sort(dim=-1, stable=True)  # u[φ], φ; of equally free slots the first
+    # Slots that nothing has told apart yet are equally free but for rounding, which differs with the size of the batch
+    # and must not choose between them. So sort by rounded usage, and of equally free slots take the first.
+    coarse = (usage.detach() * torch.finfo(usage.dtype).eps ** -0.75).round()
+    order = coarse.argsort(dim=-1, stable=True)  # φ
+    rising = usage.gather(-1, order)  # u[φ]
     before = F.pad(rising[..., :-1], (1, 0), value=1.0).cumprod(-1)  # Π_{i<j} u[φ_i]
     return torch.zeros_like(usage).scatter(-1, order, (1 - rising) * before)
-
-
-def update_precedence(precedence: Tensor, write_weights: Tensor) -> Tensor:
-    """Which slot was written last: p = (1 - Σ w) p' + w (Graves et al. 2016, "Temporal memory linkage").
-
-    >>> update_precedence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.5]]))
-    tensor([[0.5000, 0.5000]])
-    """
-    return torch.addcmul(write_weights, 1 - write_weights.sum(-1, keepdim=True), precedence)
-
-
-def update_link(link: Tensor, precedence: Tensor, write_weights: Tensor) -> Tensor:
-    """Which slot was written after which.
-
-    Graves et al. 2016, "Temporal memory linkage": L[i, j] = (1 - w[i] - w[j]) L'[i, j] + w[i] p'[j], L[i, i] = 0.
-
-    Args:
-        link: L'; L[i, j] tells how surely slot i was written right after slot j. Shape (B, N, N).
-        precedence: p' of the step before. Shape (B, N).
-        write_weights: w. Shape (B, N).
-
-    Returns:
-        L, zero on the diagonal, rows and columns summing to at most 1. Shape (B, N, N).
-
-    >>> first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    >>> update_link(torch.zeros(1, 2, 2), first, second)  # slot 1 was written after slot 0
-    tensor([[[0., 0.],
-             [1., 0.]]])
-    """
-    if torch.is_grad_enabled() and (link.requires_grad or precedence.requires_grad or write_weights.requires_grad):
-        return _UpdateLink.apply(link, precedence, write_weights)  # type: ignore[no-any-return, no-untyped-call]
-    return _link(link, precedence, write_weights)
-
-
-def _link(link: Tensor, precedence: Tensor, write_weights: Tensor) -> Tensor:
-    new = (1 - write_weights).unsqueeze(-1) - write_weights.unsqueeze(-2)
-    new.mul_(link).baddbmm_(write_weights.unsqueeze(-1), precedence.unsqueeze(-2))
-    new.diagonal(dim1=-2, dim2=-1).zero_()
-    return new
-
-
-class _UpdateLink(torch.autograd.Function):
-    """Keeps one (B, N, N) tensor per step, the link before, where autograd would keep four."""
-
-    @staticmethod
-    def forward(ctx, link, precedence, write_weights):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(link, precedence, write_weights)
-        return _link(link, precedence, write_weights)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        link, precedence, weights = ctx.saved_tensors
-        grad = grad.clone()
-        grad.diagonal(dim1=-2, dim2=-1).zero_()
-        grad_precedence = (weights.unsqueeze(-2) @ grad).squeeze(-2)
-        grad_weights = (grad @ precedence.unsqueeze(-1)).squeeze(-1)
-        through_link = grad * link
-        grad_weights -= through_link.sum(-1) + through_link.sum(-2)
-        grad_link = None
-        if ctx.needs_input_grad[0]:
-            grad_link = torch.sub((1 - weights).unsqueeze(-1), weights.unsqueeze(-2), out=through_link).mul_(grad)
-        return grad_link, grad_precedence, grad_weights
-
-
-def follow_link(link: Tensor, read_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Step from the slots read before to those written after and before them.
-
-    Graves et al. 2016, "Temporal memory linkage": f = L w', b = Lᵀ w'.
-
-    Shapes (B, N, N), (B, R, N) -> forward (B, R, N), backward (B, R, N).
-    """
-    return read_weights @ link.mT, read_weights @ link
-
-
-def sharpen_link(weights: Tensor, sharpness: Tensor) -> Tensor:
-    """Undo the blur of followed links: S(d, s) = ((d + ε) / max(d + ε))^s, normalised.
-
-    Csordás & Schmidhuber 2019, "Sharpness enhancement of the temporal links"; ε = 1e-6.
-
-    Shapes (B, R, N), s >= 1 (B, R) -> (B, R, N), summing to 1.
-    """
-    return torch.softmax(sharpness.unsqueeze(-1) * (weights + 1e-6).log(), dim=-1)
 
 
 def slot_attention(

@@ -5,6 +5,7 @@ R read heads, H hidden size.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -50,16 +51,7 @@ class MemoryCore(nn.Module, ABC, Generic[State]):
         Returns:
             Outputs (T, B, O), of any value on padding, and each row's state after its own last step.
         """
-        outputs = []
-        finished: list[State] = []
-        rows = x.shape[1]
-        for t, x_t in enumerate(x):
-            if lengths is not None and (running := int((lengths > t).sum())) < rows:
-                finished.append(tree.index(state, slice(running, None)))
-                state, rows = tree.index(state, slice(running)), running
-            y_t, state = self.step(x_t[:rows], state)
-            outputs.append(y_t if rows == x.shape[1] else F.pad(y_t, (0, 0, 0, x.shape[1] - rows)))
-        return torch.stack(outputs), tree.cat([state, *reversed(finished)])
+        return unroll(self.step, x, state, lengths)
 
     def forward(self, x: Tensor, state: State, reset: Tensor) -> tuple[Tensor, State]:
         """Run a batch of sequences in which episodes may begin at any step.
@@ -112,3 +104,23 @@ class MemoryCore(nn.Module, ABC, Generic[State]):
             raise ValueError(f"reset: {reset.dtype} {tuple(reset.shape)} given, torch.bool {tuple(x.shape[:2])} needed")
         if tree.batch_size(state) != x.shape[1]:
             raise ValueError(f"state: batch of {tree.batch_size(state)} given, x has a batch of {x.shape[1]}")
+
+
+def unroll(
+    step: Callable[[Tensor, State], tuple[Tensor, State]], x: Tensor, state: State, lengths: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Loop over `step`; a row whose sequence has ended drops out of the batch.
+
+    Arguments and results as in `MemoryCore.sequence`. A core that can do part of its work for all steps at once does
+    that before or after, and loops over the rest.
+    """
+    outputs = []
+    finished: list[State] = []
+    rows = x.shape[1]
+    for t, x_t in enumerate(x.unbind(0)):
+        if lengths is not None and (running := int((lengths > t).sum())) < rows:
+            finished.append(tree.index(state, slice(running, None)))
+            state, rows = tree.index(state, slice(running)), running
+        y_t, state = step(x_t[:rows] if rows < len(x_t) else x_t, state)
+        outputs.append(y_t if rows == x.shape[1] else F.pad(y_t, (0, 0, 0, x.shape[1] - rows)))
+    return torch.stack(outputs), tree.cat([state, *reversed(finished)])

@@ -6,7 +6,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from memrl.core import MemoryCore
 
@@ -41,11 +42,17 @@ def register_core(name: str, config: type[Any], *, paper: str, order: int = 100)
     """
 
     def register(core: Core) -> Core:
-        if name in _CORES and _CORES[name].core.__qualname__ != core.__qualname__:
-            raise ValueError(f"core {name!r}: already registered by {_CORES[name].core.__qualname__}")
-        if not dataclasses.is_dataclass(config):
+        if not core.__module__.startswith("memrl.cores."):
+            _discover()  # or a name of ours would look free until somebody asks for it
+        taken = _CORES.get(name)
+        # The same class once more is a notebook cell that runs again.
+        if taken and (taken.core.__module__, taken.core.__qualname__) != (core.__module__, core.__qualname__):
+            raise ValueError(f"core {name!r}: already registered by {taken.core.__qualname__}")
+        if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
             raise ValueError(f"core {name!r}: config must be a dataclass, {config!r} given")
-        config()  # every option needs a default
+        for field in dataclasses.fields(config):
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise ValueError(f"core {name!r}: config needs a default for {field.name!r}")
         _CORES[name] = CoreEntry(name, core, config, paper, order)
         return core
 
@@ -89,13 +96,27 @@ def make_core(name: str, input_size: int, **options: Any) -> MemoryCore[Any]:
     32
     """
     entry = core_entry(name)
-    known = [field.name for field in dataclasses.fields(entry.config)]
-    for option in options:
+    fields, kinds = dataclasses.fields(entry.config), get_type_hints(entry.config)
+    known = {field.name: field for field in fields}
+    for option, value in options.items():
         if option not in known:
             raise ValueError(f"core {name!r} has no option {option!r}{suggest(option, known)}")
-    if input_size < 1:
-        raise ValueError(f"input_size: {input_size} given, at least 1 needed")
+        _check_value(option, value, kinds[option], least=known[option].metadata.get("least", 1))
+    _check_value("input_size", input_size, int, least=1)
     return entry.core(input_size, entry.config(**options))
+
+
+def _check_value(name: str, value: object, kind: object, least: int) -> None:
+    """Hold a value against the annotation of its field; what else a core asks for, it checks itself."""
+    number = not isinstance(value, bool)
+    if kind is int and not (number and isinstance(value, Integral) and int(value) >= least):
+        raise ValueError(f"{name}: {value!r} given, a whole number of at least {least} needed")
+    if kind is float and not (number and isinstance(value, Real) and float(value) >= 0):
+        raise ValueError(f"{name}: {value!r} given, a number of at least 0 needed")
+    if kind is bool and not isinstance(value, bool):
+        raise ValueError(f"{name}: {value!r} given, True or False needed")
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{name}: {value!r} given, one of {', '.join(map(repr, get_args(kind)))} needed")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -316,6 +316,16 @@ def _rows_independent(core: Core, draw: Generator) -> None:
 
 def _gradcheck(core: Core, draw: Generator) -> None:
     """Gradients with respect to inputs, state and parameters equal finite differences (float64, 3 steps)."""
+    findings = []
+    for _ in range(3):  # next to a jump, where slots change places in a sorted order, finite differences mean nothing
+        try:
+            return _gradcheck_once(core, draw)
+        except GradcheckError as error:
+            findings.append(" ".join(str(error).split()))
+    raise AssertionError(findings[0])
+
+
+def _gradcheck_once(core: Core, draw: Generator) -> None:
     steps = 3
     x, state, _ = _trial(core, draw)
     reset = torch.zeros(steps, BATCH, dtype=torch.bool)
@@ -328,20 +338,18 @@ def _gradcheck(core: Core, draw: Generator) -> None:
 
     def run(*lengths: Tensor) -> Tensor:
         # Each source moves along one random direction, so that a large core takes no longer than a small one.
-        moved = {
-            name: source + length * direction
-            for (name, source), length, direction in zip(sources.items(), lengths, directions, strict=True)
-        }
+        along = zip(sources.items(), lengths, directions, strict=True)
+        moved = {name: source + length * direction for (name, source), length, direction in along}
         names = iter(leaves)
         before = tree.map(lambda leaf: moved.get(next(names), leaf), state)
         y, after = functional_call(core, {name: moved[name] for name in parameters}, (moved["x"], before, reset))
         return _weighted_sum([y, *tree.leaves(after)])
 
+    zeros = [torch.zeros((), requires_grad=True) for _ in sources]
     try:
-        zeros = [torch.zeros((), requires_grad=True) for _ in sources]
         gradcheck(run, zeros, atol=1e-7, check_undefined_grad=False, nondet_tol=1e-9)
     except GradcheckError as error:
-        raise AssertionError(f"{' '.join(str(error).split())} (inputs, from 0: {', '.join(sources)})") from None
+        raise GradcheckError(f"{error} (inputs, from 0: {', '.join(sources)})") from None
 
 
 def _pack_round_trip(core: Core, draw: Generator) -> None:

@@ -69,7 +69,7 @@ def detach(tree: Tree) -> Tree:
 
 def size(tree: tuple[Any, ...]) -> int:
     """How many numbers one batch row of the state holds."""
-    return sum(leaf[0].numel() if len(leaf) else leaf.flatten(1).shape[1] for leaf in leaves(tree))
+    return sum(leaf.shape[1:].numel() for leaf in leaves(tree))
 
 
 def pack(tree: tuple[Any, ...]) -> Tensor:
@@ -90,5 +90,5 @@ def unpack(packed: Tensor, like: Tree) -> Tree:
     """
     if packed.dim() != 2 or packed.shape[1] != size(like):
         raise ValueError(f"packed: shape {tuple(packed.shape)} given, (batch, {size(like)}) needed")
-    parts = iter(packed.split([leaf[0].numel() for leaf in leaves(like)], dim=1))
+    parts = iter(packed.split([leaf.shape[1:].numel() for leaf in leaves(like)], dim=1))
     return map(lambda leaf: next(parts).reshape(len(packed), *leaf.shape[1:]), like)

@@ -25,13 +25,11 @@ from memrl.agents.settings import CompareSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = sorted(
-    [README, *ROOT.glob("docs/**/*.md"), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md"))]
-)
+PAGES = sorted([README, *ROOT.glob("docs/**/*.md"), *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md"))])
 MODULES = sorted(
-    ".".join(
-        ["memrl"] * (folder != "memrl") + list(path.relative_to(ROOT).with_suffix("").parts)
-    ).removesuffix(".__init__")
+    ".".join(["memrl"] * (folder != "memrl") + list(path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
     for folder in ("memrl", "envs", "agents")
     for path in (ROOT / folder).rglob("*.py")
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memrl import addressing, make_core
+from memrl import addressing, linkage, make_core
 
 STEPS, BATCH, INPUT, HIDDEN, SLOTS, WIDTH = 12, 3, 4, 6, 5, 3
 
@@ -112,9 +112,7 @@ def dnc_loop(
                 psi[i] *= 1 - free[r] * w_read[r][i]
         u = np.array([(u[i] + w_write[i] - u[i] * w_write[i]) * psi[i] for i in range(slots)])
         a, c_write = allocate(u), content(memory, k_write, beta_write, m_write)
-        w_write = np.array(
-            [g_write * (g_allocation * a[i] + (1 - g_allocation) * c_write[i]) for i in range(slots)]
-        )
+        w_write = np.array([g_write * (g_allocation * a[i] + (1 - g_allocation) * c_write[i]) for i in range(slots)])
         after = np.zeros_like(memory)
         for i in range(slots):
             for column in range(width):
@@ -333,37 +331,58 @@ def test_erase_and_write_by_hand():
 
 def test_precedence_by_hand():
     # w = (0.4, 0.3), sum 0.7: 0.3·0.6 + 0.4 = 0.58;  0.3·0.1 + 0.3 = 0.33
-    assert_row(addressing.update_precedence(row([0.6, 0.1]), row([0.4, 0.3])), [0.58, 0.33])
+    assert_row(linkage.update_precedence(row([0.6, 0.1]), row([0.4, 0.3])), [0.58, 0.33])
 
 
 def test_link_by_hand():
     # w = (0.4, 0.3), p = (0.6, 0.1); both decay by 1 - 0.4 - 0.3 = 0.3.
     # L[0,1] = 0.3·0.2 + 0.4·0.1 = 0.06 + 0.04 = 0.1;  L[1,0] = 0.3·0.5 + 0.3·0.6 = 0.15 + 0.18 = 0.33
-    link = addressing.update_link(row([[0.0, 0.2], [0.5, 0.0]]), row([0.6, 0.1]), row([0.4, 0.3]))
+    # Read before: (0.5, 0.2). f = L w = (0.1·0.2, 0.33·0.5) = (0.02, 0.165);  b = Lᵀ w = (0.33·0.2, 0.1·0.5)
+    link, forward, backward = linkage.follow_link(
+        row([[0.0, 0.2], [0.5, 0.0]]), row([0.6, 0.1]), row([0.4, 0.3]), row([[0.5, 0.2]])
+    )
     assert_row(link, [[0.0, 0.1], [0.33, 0.0]])
+    assert_row(forward, [[0.02, 0.165]])
+    assert_row(backward, [[0.066, 0.05]])
 
 
 def test_writing_slot_0_then_slot_1_links_them():
     link, precedence = torch.zeros(1, 3, 3).double(), torch.zeros(1, 3).double()
+    reads = row([[1.0, 0, 0], [0, 1.0, 0]])
     for write in ([1.0, 0, 0], [0, 1.0, 0]):
-        link = addressing.update_link(link, precedence, row(write))  # with the precedence of the step before
-        precedence = addressing.update_precedence(precedence, row(write))
+        # with the precedence of the step before
+        link, forward, backward = linkage.follow_link(link, precedence, row(write), reads)
+        precedence = linkage.update_precedence(precedence, row(write))
     assert_row(link, [[0, 0, 0], [1, 0, 0], [0, 0, 0]])  # L[1, 0] = 1: slot 1 was written after slot 0
     assert_row(precedence, [0, 1, 0])
     # Forward from 0 is 1, backward from 1 is 0; nothing follows slot 1, nothing precedes slot 0.
-    forward, backward = addressing.follow_link(link, row([[1.0, 0, 0], [0, 1.0, 0]]))
     assert_row(forward, [[0, 1, 0], [0, 0, 0]])
     assert_row(backward, [[0, 0, 0], [1, 0, 0]])
 
 
-def test_gradient_of_the_link_equals_finite_differences():
+def link_inputs(batch=3, slots=4, reads=2):
     generator = torch.Generator().manual_seed(0)
-    shapes = (2, 4, 4), (2, 4), (2, 4)
-    inputs = [(torch.rand(s, generator=generator).double() / 4).requires_grad_() for s in shapes]
-    assert torch.autograd.gradcheck(addressing.update_link, inputs)
+    shapes = (batch, slots, slots), (batch, slots), (batch, slots), (batch, reads, slots)
+    return [(torch.rand(s, generator=generator).double() / 4).requires_grad_() for s in shapes]
+
+
+@pytest.mark.parametrize("block", [2**18, 16, 32])  # all at once, row by row, two rows and one
+def test_gradient_of_the_link_equals_finite_differences(block, monkeypatch):
+    monkeypatch.setattr(linkage, "_BLOCK", block)
+    inputs = link_inputs()
+    assert torch.autograd.gradcheck(linkage.follow_link, inputs)
+    for output in range(3):  # and when only one of the three is used
+        assert torch.autograd.gradcheck(lambda *given, output=output: linkage.follow_link(*given)[output], inputs)
     with torch.no_grad():  # the values of the path that keeps no graph
-        plain = addressing.update_link(*inputs)
-    torch.testing.assert_close(addressing.update_link(*inputs), plain, rtol=0, atol=0)
+        plain = linkage.follow_link(*inputs)
+    torch.testing.assert_close(linkage.follow_link(*inputs), plain, rtol=0, atol=0)
+
+
+def test_blocks_of_the_link_do_not_change_it(monkeypatch):
+    inputs = link_inputs(batch=5)
+    whole = linkage.follow_link(*inputs)
+    monkeypatch.setattr(linkage, "_BLOCK", 32)
+    torch.testing.assert_close(linkage.follow_link(*inputs), whole, rtol=0, atol=1e-15)
 
 
 def test_oneplus_by_hand():
@@ -387,7 +406,7 @@ def test_masked_content_by_hand():
 def test_link_sharpening_by_hand():
     # S((0.2, 0.4), 2): (0.2/0.4)² = 0.25 and 1, over 1.25: 0.2, 0.8 (the 1e-6 inside moves the 6th decimal).
     # Where nothing is linked all slots are equal: S((0, 0), 5) = 0.5, 0.5.
-    sharpened = addressing.sharpen_link(row([[0.2, 0.4], [0.0, 0.0]]), row([2.0, 5.0]))
+    sharpened = linkage.sharpen_link(row([[0.2, 0.4], [0.0, 0.0]]), row([2.0, 5.0]))
     assert_row(sharpened, [[0.2, 0.8], [0.5, 0.5]], atol=1e-5)
 
 

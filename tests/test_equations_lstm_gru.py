@@ -139,9 +139,7 @@ def test_steps_and_resets_equal_fresh_torch_calls(name):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_initial_state_is_zero(name):
     core, *_ = case(name, layers=2, seed=30)
-    assert all(
-        torch.equal(leaf, torch.zeros(7, 2, HIDDEN, dtype=torch.float64)) for leaf in core.initial_state(7)
-    )
+    assert all(torch.equal(leaf, torch.zeros(7, 2, HIDDEN, dtype=torch.float64)) for leaf in core.initial_state(7))
 
 
 def scalar_core(name, weights):

@@ -203,9 +203,7 @@ def test_slot_attention_by_hand():
 def test_a_slot_sees_only_itself_and_the_tokens():
     generator = torch.Generator().manual_seed(0)
     q, k, m = (torch.randn(1, 3, 4, generator=generator, dtype=torch.float64) for _ in range(3))
-    token_keys, token_values = (
-        torch.randn(1, 2, 4, generator=generator, dtype=torch.float64) for _ in range(2)
-    )
+    token_keys, token_values = (torch.randn(1, 2, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     base = addressing.slot_attention(q, k, token_keys, m, token_values, 0.5)
     for part in range(3):
         changed = [q.clone(), k.clone(), m.clone()]

@@ -174,9 +174,7 @@ def test_reads_feed_back_inside_a_sequence():
     changed = before._replace(read_vectors=before.read_vectors + 0.1)
     y_changed, after = core.step(x[4], changed)
     assert (y - y_changed).abs().max() > 1e-3
-    assert not torch.allclose(
-        after.controller.hidden, core.step(x[4], before)[1].controller.hidden, atol=1e-4
-    )
+    assert not torch.allclose(after.controller.hidden, core.step(x[4], before)[1].controller.hidden, atol=1e-4)
 
     y_whole, _ = core(x, state, reset)
     with torch.no_grad():  # cut the columns of the controller that see the reads, step 0 apart
@@ -265,9 +263,7 @@ def test_shift_wider_than_the_memory_wraps_round():
 def test_sharpening_by_hand():
     # γ = 2: squares 0.25, 0.0625, 0.0625, sum 0.375: 2/3, 1/6, 1/6. γ = 1 changes nothing.
     weights = row([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]])
-    assert_row(
-        addressing.sharpen(weights, row([2.0, 1.0])), [[2 / 3, 1 / 6, 1 / 6], [0.5, 0.25, 0.25]], atol=1e-9
-    )
+    assert_row(addressing.sharpen(weights, row([2.0, 1.0])), [[2 / 3, 1 / 6, 1 / 6], [0.5, 0.25, 0.25]], atol=1e-9)
 
 
 def test_erase_and_add_with_two_write_heads_by_hand():

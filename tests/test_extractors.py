@@ -18,9 +18,7 @@ RED, GREEN = COLOR_TO_IDX["red"], COLOR_TO_IDX["green"]
 
 
 def minigrid_space(view=3, words=8, **others):
-    image = spaces.Box(
-        0, np.broadcast_to(np.array([10, 5, 3], np.uint8), (view, view, 3)), (view, view, 3), np.uint8
-    )
+    image = spaces.Box(0, np.broadcast_to(np.array([10, 5, 3], np.uint8), (view, view, 3)), (view, view, 3), np.uint8)
     mission = spaces.Box(0, 55, (words,), np.uint8)
     return spaces.Dict({"image": image, "direction": spaces.Discrete(4), "mission": mission, **others})
 
@@ -133,9 +131,7 @@ def test_the_tables_hold_what_minigrid_can_show():
     assert encoder.objects.weight.shape == (11, 6)
     assert encoder.colors.weight.shape == (6, 6)
     assert encoder.states.weight.shape == (4, 6)
-    highest = {
-        key: np.asarray(part.high if key != "direction" else 3) for key, part in env.observation_space.items()
-    }
+    highest = {key: np.asarray(part.high if key != "direction" else 3) for key, part in env.observation_space.items()}
     assert encoder(prepare(env.observation_space, [highest])).shape == (1, 40)
     assert encoder.features_dim == 40
 
@@ -212,11 +208,7 @@ def test_dicts_with_small_images_work_where_sb3_gives_up():
     with pytest.raises(RuntimeError):
         CombinedExtractor(space)
     encoder = DictExtractor(space, image_features_dim=16)
-    assert (
-        encoder({"view": torch.rand(2, 3, 7, 7), "gear": torch.eye(2)}).shape
-        == (2, 18)
-        == (2, encoder.features_dim)
-    )
+    assert encoder({"view": torch.rand(2, 3, 7, 7), "gear": torch.eye(2)}).shape == (2, 18) == (2, encoder.features_dim)
 
 
 @pytest.mark.parametrize(

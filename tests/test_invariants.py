@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memrl import addressing, list_cores, make_core, tree
+from memrl import addressing, linkage, list_cores, make_core, tree
 from memrl.registry import core_entry
 
 # The same examples every time, no clock: CI neither flickers nor depends on a machine's speed.
@@ -141,8 +141,8 @@ def test_links_of_any_writes_stay_in_bounds(seed, slots, writes):
     for _ in range(writes):  # from nearly one slot to nearly all alike, from nothing written to all
         logits = 8 * torch.rand((), generator=generator) * torch.randn(2, slots, generator=generator).double()
         write_weights = logits.softmax(-1) * torch.rand(2, 1, generator=generator).double().pow(0.1)
-        link = addressing.update_link(link, precedence, write_weights)
-        precedence = addressing.update_precedence(precedence, write_weights)
+        link, *_ = linkage.follow_link(link, precedence, write_weights, write_weights.unsqueeze(1))
+        precedence = linkage.update_precedence(precedence, write_weights)
         for weights in (link, link.mT, precedence):
             assert_within_simplex(weights, 1e-12)
         assert (link.diagonal(dim1=-2, dim2=-1) == 0).all()

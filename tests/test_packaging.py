@@ -97,8 +97,7 @@ def new_environment(folder: Path, *install: object) -> Path:
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed"]
     run(*pip, *offline, *install, cwd=folder, PYTHONPATH=os.pathsep.join(DEPENDENCIES))
     (site,) = {
-        Path(path)
-        for path in run(python, "-c", "import site; print(*site.getsitepackages())", cwd=folder).split()
+        Path(path) for path in run(python, "-c", "import site; print(*site.getsitepackages())", cwd=folder).split()
     }
     (site / "dependencies.pth").write_text("\n".join(DEPENDENCIES), encoding="utf-8")
     return python
@@ -236,9 +235,7 @@ def test_dependencies_are_those_of_the_design():
 def test_constraints_pin_a_set_that_the_project_allows():
     project = PROJECT["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {
-        pin.name: pin for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))
-    }
+    pins = {pin.name: pin for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))}
     assert str(pins["torch"].specifier) == "==2.13.0"
     extras = [item for name in ("popgym", "bench", "dev") for item in project["optional-dependencies"][name]]
     for item in map(Requirement, [*project["dependencies"], *extras]):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memrl import addressing
-from memrl.core import MemoryCore
+from memrl import addressing, linkage
+from memrl.controller import ControllerState, LSTMController
+from memrl.core import MemoryCore, unroll
 from memrl.registry import register_core
 
 MASK_FLOOR = 0.1  # a mask never hides a column entirely (Csordás & Schmidhuber 2019)
@@ -28,13 +29,6 @@ class DNCConfig:
     sharpen: bool = False  # sharpen followed links (Csordás & Schmidhuber 2019)
     layer_norm: bool = False  # normalise the interface (Franke et al. 2018)
     bypass_dropout: float = 0.0  # drop out the controller's way around the memory, in [0, 1) (Franke et al. 2018)
-
-
-class ControllerState(NamedTuple):
-    """State of the LSTM controller."""
-
-    hidden: Tensor  # h, (B, H)
-    cell: Tensor  # c, (B, H)
 
 
 class DNCState(NamedTuple):
@@ -110,25 +104,13 @@ class DNC(MemoryCore[DNCState]):
             3 * reads if config.link else 0,
         ]
 
-        self.controller = nn.LSTMCell(input_size + reads * width, config.hidden_size)
+        self.controller = LSTMController(input_size, reads * width, config.hidden_size)
         self.interface = nn.Linear(config.hidden_size, sum(self._groups))
         self.norm = nn.LayerNorm(sum(self._groups)) if config.layer_norm else nn.Identity()
         self.output = nn.Linear(config.hidden_size + reads * width, config.hidden_size)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Xavier weights, zero biases, open forget gate: the recipe that trains (Csordás & Schmidhuber 2019)."""
-        for weight in (
-            self.controller.weight_ih,
-            self.controller.weight_hh,
-            self.interface.weight,
-            self.output.weight,
-        ):
-            nn.init.xavier_uniform_(weight)
-        for bias in (self.controller.bias_ih, self.controller.bias_hh, self.interface.bias, self.output.bias):
-            nn.init.zeros_(bias)
-        hidden = self.config.hidden_size
-        self.controller.bias_ih.data[hidden : 2 * hidden] = 1.0
+        for linear in (self.interface, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def initial_state(self, batch_size: int) -> DNCState:
         """Zeros: an empty memory in which every slot is free."""
@@ -139,7 +121,7 @@ class DNC(MemoryCore[DNCState]):
             return self.output.weight.new_zeros(batch_size, *shape)
 
         return DNCState(
-            controller=ControllerState(zeros(config.hidden_size), zeros(config.hidden_size)),
+            controller=self.controller.initial_state(batch_size),
             memory=zeros(slots, config.slot_size),
             usage=zeros(slots),
             precedence=zeros(linked),
@@ -151,16 +133,31 @@ class DNC(MemoryCore[DNCState]):
 
     def step(self, x: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
         """Controller, write, link, read, in this order."""
-        controller = ControllerState(
-            *self.controller(torch.cat([x, state.read_vectors.flatten(1)], -1), state.controller)
+        seen, state = self._recur(self.controller.project(x), state, self.controller.weights())
+        y: Tensor = self.output(seen)
+        return y, state
+
+    def sequence(self, x: Tensor, state: DNCState, lengths: Tensor | None = None) -> tuple[Tensor, DNCState]:
+        """As `step`, with the input's share of the controller and the output layer for all steps at once."""
+        weights = self.controller.weights()
+        seen, state = unroll(
+            lambda projected, before: self._recur(projected, before, weights),
+            self.controller.project(x),
+            state,
+            lengths,
         )
+        return self.output(seen), state
+
+    def _recur(self, projected: Tensor, state: DNCState, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, DNCState]:
+        """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
+        controller = self.controller.advance(projected, state.read_vectors.flatten(1), state.controller, weights)
         say = self._interface(controller.hidden)
 
         # Write: to free slots or to slots that hold what the key names, found in the memory as it was.
         retention = addressing.retention(say.free_gates, state.read_weights)
         usage = addressing.update_usage(state.usage, state.write_weights, retention)
         allocation = addressing.allocation_weights(usage)
-        content = addressing.content_weights(state.memory, say.write_key, say.write_strength, say.write_mask)[:, 0]
+        content = addressing.content_weights(state.memory, say.write_key, say.write_strength, say.write_mask).squeeze(1)
         write_weights = say.write_gate * torch.lerp(content, allocation, say.allocation_gate)
         memory = state.memory * retention.unsqueeze(-1) if self.config.deallocate else state.memory
         memory = torch.addcmul(memory, write_weights.unsqueeze(-1), say.write_vector - memory * say.erase)
@@ -169,19 +166,18 @@ class DNC(MemoryCore[DNCState]):
         read_weights = addressing.content_weights(memory, say.read_keys, say.read_strengths, say.read_masks)
         link, precedence = state.link, state.precedence
         if self.config.link:
-            link = addressing.update_link(link, precedence, write_weights)
-            precedence = addressing.update_precedence(precedence, write_weights)
-            after, before = addressing.follow_link(link, state.read_weights)
+            link, after, before = linkage.follow_link(link, precedence, write_weights, state.read_weights)
+            precedence = linkage.update_precedence(precedence, write_weights)
             if self.config.sharpen:
-                after = addressing.sharpen_link(after, say.forward_sharpness)
-                before = addressing.sharpen_link(before, say.backward_sharpness)
+                after = linkage.sharpen_link(after, say.forward_sharpness)
+                before = linkage.sharpen_link(before, say.backward_sharpness)
             backward, content, forward = say.read_modes.unsqueeze(2).unbind(-1)  # (B, R, 1) each
             read_weights = torch.addcmul(torch.addcmul(backward * before, content, read_weights), forward, after)
         read_vectors = read_weights @ memory
 
         bypass = F.dropout(controller.hidden, self.config.bypass_dropout, self.training)
-        y: Tensor = self.output(torch.cat([bypass, read_vectors.flatten(1)], -1))
-        return y, DNCState(controller, memory, usage, precedence, link, write_weights, read_weights, read_vectors)
+        seen = torch.cat([bypass, read_vectors.flatten(1)], -1)
+        return seen, DNCState(controller, memory, usage, precedence, link, write_weights, read_weights, read_vectors)
 
     def _interface(self, hidden: Tensor) -> Interface:
         """Cut the interface vector ξ into its parts and bring each into its range."""

@@ -1,6 +1,6 @@
 """Neural Turing machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memrl import addressing
-from memrl.core import MemoryCore
+from memrl.controller import ControllerState, LSTMController
+from memrl.core import MemoryCore, unroll
 from memrl.registry import register_core
 
 
@@ -22,14 +23,7 @@ class NTMConfig:
     slot_size: int = 16  # W, numbers in a row
     num_reads: int = 1  # R, read heads
     num_writes: int = 1  # P, write heads
-    shift_range: int = 1  # S, a head moves by -S to S slots in a step
-
-
-class ControllerState(NamedTuple):
-    """State of the LSTM controller; of width 0 with a feedforward controller."""
-
-    hidden: Tensor  # h, (B, H)
-    cell: Tensor  # c, (B, H)
+    shift_range: int = field(default=1, metadata={"least": 0})  # S, a head moves by -S to S slots in a step
 
 
 class NTMState(NamedTuple):
@@ -70,7 +64,6 @@ class NTM(MemoryCore[NTMState]):
         self.input_size, self.output_size = input_size, config.hidden_size
         reads, writes, width = config.num_reads, config.num_writes, config.slot_size
         heads = reads + writes
-        read_size = input_size + reads * width
         self._blocks = [
             heads * width,
             heads,
@@ -81,27 +74,21 @@ class NTM(MemoryCore[NTMState]):
             writes * width,
         ]
 
-        self.controller: nn.LSTMCell | nn.Linear
+        self.controller: LSTMController | nn.Linear
         if config.controller == "lstm":
-            self.controller = nn.LSTMCell(read_size, config.hidden_size)
+            self.controller = LSTMController(input_size, reads * width, config.hidden_size)
         else:
-            self.controller = nn.Linear(read_size, config.hidden_size)
+            self.controller = nn.Linear(input_size + reads * width, config.hidden_size)
         self.heads = nn.Linear(config.hidden_size, sum(self._blocks))
         self.output = nn.Linear(config.hidden_size + reads * width, config.hidden_size)
         # Learned starts; the weightings are softmaxed and differ from slot to slot from the first update on.
         self.initial_read_weights = nn.Parameter(torch.randn(reads, config.num_slots))
         self.initial_write_weights = nn.Parameter(torch.randn(writes, config.num_slots))
         self.initial_read_vectors = nn.Parameter(0.1 * torch.randn(reads, width))
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Xavier weights, zero biases, open forget gate."""
         for module in (self.controller, self.heads, self.output):
-            for parameter in module.parameters():
-                nn.init.xavier_uniform_(parameter) if parameter.dim() > 1 else nn.init.zeros_(parameter)
-        if isinstance(self.controller, nn.LSTMCell):
-            hidden = self.config.hidden_size
-            self.controller.bias_ih.data[hidden : 2 * hidden] = 1.0
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def initial_state(self, batch_size: int) -> NTMState:
         """Constant memory, learned weightings and read vectors."""
@@ -122,7 +109,40 @@ class NTM(MemoryCore[NTMState]):
 
     def step(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
         """Controller, write heads on the old memory, read heads on the new one."""
-        hidden, controller = self._control(torch.cat([x, state.read_vectors.flatten(1)], -1), state.controller)
+        seen, state = self._recur(self._project(x), state, self._weights())
+        y: Tensor = self.output(seen)
+        return y, state
+
+    def sequence(self, x: Tensor, state: NTMState, lengths: Tensor | None = None) -> tuple[Tensor, NTMState]:
+        """As `step`, with the input's share of the controller and the output layer for all steps at once."""
+        weights = self._weights()
+        seen, state = unroll(
+            lambda projected, before: self._recur(projected, before, weights), self._project(x), state, lengths
+        )
+        return self.output(seen), state
+
+    def _project(self, x: Tensor) -> Tensor:
+        if isinstance(self.controller, LSTMController):
+            return self.controller.project(x)
+        return F.linear(x, self.controller.weight[:, : self.input_size], self.controller.bias)
+
+    def _weights(self) -> tuple[Tensor, ...]:
+        if isinstance(self.controller, LSTMController):
+            return self.controller.weights()
+        return (self.controller.weight[:, self.input_size :].t(),)
+
+    def _control(
+        self, projected: Tensor, state: NTMState, weights: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ControllerState]:
+        reads = state.read_vectors.flatten(1)
+        if isinstance(self.controller, LSTMController):
+            controller = self.controller.advance(projected, reads, state.controller, (weights[0], weights[1]))
+            return controller.hidden, controller
+        return torch.tanh(torch.addmm(projected, reads, weights[0])), state.controller
+
+    def _recur(self, projected: Tensor, state: NTMState, weights: tuple[Tensor, ...]) -> tuple[Tensor, NTMState]:
+        """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
+        hidden, controller = self._control(projected, state, weights)
         reads, writes, width = self.config.num_reads, self.config.num_writes, self.config.slot_size
         keys, strength, gate, moves, sharpness, erase, add = self.heads(hidden).split(self._blocks, -1)
         keys = keys.unflatten(-1, (reads + writes, width))
@@ -145,11 +165,5 @@ class NTM(MemoryCore[NTMState]):
         )
         read_weights = address(memory, state.read_weights, slice(reads))
         read_vectors = read_weights @ memory
-        y: Tensor = self.output(torch.cat([hidden, read_vectors.flatten(1)], -1))
-        return y, NTMState(controller, memory, read_weights, write_weights, read_vectors)
-
-    def _control(self, x: Tensor, state: ControllerState) -> tuple[Tensor, ControllerState]:
-        if isinstance(self.controller, nn.LSTMCell):
-            controller = ControllerState(*self.controller(x, state))
-            return controller.hidden, controller
-        return torch.tanh(self.controller(x)), state
+        seen = torch.cat([hidden, read_vectors.flatten(1)], -1)
+        return seen, NTMState(controller, memory, read_weights, write_weights, read_vectors)

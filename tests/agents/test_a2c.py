@@ -116,13 +116,9 @@ def test_without_memory_it_is_a2c(action_space):
         policy_kwargs={"features_extractor_class": OneLayer, "net_arch": {"pi": [6], "vf": [6]}},
         **kwargs,
     )
-    weights = {
-        name.replace("core.", "features_extractor."): w for name, w in ours.policy.state_dict().items()
-    }
+    weights = {name.replace("core.", "features_extractor."): w for name, w in ours.policy.state_dict().items()}
     names = theirs.policy.state_dict().keys()
-    aliases = {
-        name: name.replace("pi_", "").replace("vf_", "") for name in names
-    }  # SB3 lists a shared encoder thrice
+    aliases = {name: name.replace("pi_", "").replace("vf_", "") for name in names}  # SB3 lists a shared encoder thrice
     theirs.policy.load_state_dict({name: weights[alias] for name, alias in aliases.items()})
     # Actions are drawn from the same stream, minibatch order needs none of it.
     for model in (ours, theirs):
@@ -133,9 +129,7 @@ def test_without_memory_it_is_a2c(action_space):
     )
     after = theirs.policy.state_dict()
     for name, weight in ours.policy.state_dict().items():
-        torch.testing.assert_close(
-            weight, after[name.replace("core.", "features_extractor.")], rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(weight, after[name.replace("core.", "features_extractor.")], rtol=1e-4, atol=1e-5)
     assert not torch.equal(weights["action_net.weight"], after["action_net.weight"])
 
 

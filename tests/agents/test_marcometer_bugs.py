@@ -37,9 +37,7 @@ class ForgetsStoredStates(SequenceBuffer):
 
     def batch(self, chosen):
         batch = super().batch(chosen)
-        return batch._replace(
-            sequences=batch.sequences._replace(fresh=torch.ones_like(batch.sequences.fresh))
-        )
+        return batch._replace(sequences=batch.sequences._replace(fresh=torch.ones_like(batch.sequences.fresh)))
 
 
 class MixesEnvironments(SequenceBuffer):
@@ -65,9 +63,7 @@ class NeverResets(SequenceBuffer):
 
     def batch(self, chosen):
         batch = super().batch(chosen)
-        return batch._replace(
-            sequences=batch.sequences._replace(fresh=torch.zeros_like(batch.sequences.fresh))
-        )
+        return batch._replace(sequences=batch.sequences._replace(fresh=torch.zeros_like(batch.sequences.fresh)))
 
 
 class MixesUpStates(SequenceBuffer):
@@ -136,8 +132,7 @@ def test_bug_2_every_step_keeps_its_observation_and_its_number(mutant):
     batch, (time, env) = batch_of(model), places(model)
     expected = torch.as_tensor(100.0 * time + env, dtype=torch.float32)
     good = [
-        torch.equal(column, expected)
-        for column in (batch.observations[:, 0], batch.old_values, batch.old_log_prob)
+        torch.equal(column, expected) for column in (batch.observations[:, 0], batch.old_values, batch.old_log_prob)
     ]
     assert all(good) if mutant is SequenceBuffer else not any(good)
 
@@ -163,9 +158,7 @@ def test_bug_3_nothing_of_an_episode_is_left_in_the_next(core):
     # Two environments begin an episode, two go on.
     starts = np.array([True, False, True, False])
     after = [model.predict(obs[2], state=state, episode_start=starts)[1] for state in (some, other)]
-    differs = [
-        not np.array_equal(*(tree.pack(tree.map(torch.as_tensor, s))[i] for s in after)) for i in range(4)
-    ]
+    differs = [not np.array_equal(*(tree.pack(tree.map(torch.as_tensor, s))[i] for s in after)) for i in range(4)]
     assert differs == [False, True, False, True]
 
 

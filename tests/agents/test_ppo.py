@@ -170,9 +170,7 @@ def test_padding_and_order_of_a_minibatch_change_nothing(core):
 
     # Each sequence by itself, where it has no padding at all, weighted by its share of the steps.
     apart = [evaluate(model, batch_of(model, [i])) for i in range(len(lengths))]
-    for ours, theirs in zip(
-        (torch.cat(column) for column in zip(*apart, strict=True)), together, strict=True
-    ):
+    for ours, theirs in zip((torch.cat(column) for column in zip(*apart, strict=True)), together, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     total = sum(model.loss(batch_of(model, [i]), 0.2)[0] * n / lengths.sum() for i, n in enumerate(lengths))
     torch.testing.assert_close(total, loss, rtol=1e-10, atol=1e-10)

@@ -117,10 +117,7 @@ def test_normalised_advantages_are_those_of_the_minibatch():
 def test_logged_terms_are_means_over_minibatches():
     model = ready(n_epochs=2, batch_size=12)
     terms, loss = [], model.loss
-    logged = {
-        name: recorded(model, f"train/{name}")
-        for name in ("value_loss", "approx_kl", "clip_fraction", "loss")
-    }
+    logged = {name: recorded(model, f"train/{name}") for name in ("value_loss", "approx_kl", "clip_fraction", "loss")}
 
     def spy(*args):
         result = loss(*args)
@@ -158,9 +155,7 @@ def test_wrong_arguments_are_refused_by_name(wrong, message):
 
 
 def test_evaluating_actions_without_memory_is_refused():
-    model = make(
-        policy_kwargs={"core_kwargs": {"hidden_size": 3}}
-    )  # as wide as the observation, so it would run
+    model = make(policy_kwargs={"core_kwargs": {"hidden_size": 3}})  # as wide as the observation, so it would run
     assert isinstance(model.policy, MlpMemoryPolicy)
     with pytest.raises(NotImplementedError, match="evaluate_sequences"):
         model.policy.evaluate_actions(torch.zeros(2, 3), torch.zeros(2))

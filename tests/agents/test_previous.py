@@ -111,9 +111,7 @@ def test_one_of_the_two(which):
     wanted = {name: name in which for name in ("action", "reward")}
     env = VecPreviousInputs(DummyVecEnv([lambda: Counter(spaces.Discrete(2))]), **wanted)
     expected = {"observation", *(f"previous_{name}" for name in which)}
-    assert (
-        set(env.reset()) == set(env.step(np.array([1]))[0]) == set(env.observation_space.spaces) == expected
-    )
+    assert set(env.reset()) == set(env.step(np.array([1]))[0]) == set(env.observation_space.spaces) == expected
 
 
 def test_wrong_use_is_refused():
@@ -157,9 +155,7 @@ def test_reward_is_the_environments_also_under_vec_normalize():
 @pytest.mark.parametrize("agent", [MemoryPPO, MemoryA2C])
 def test_an_agent_that_wraps_is_one_with_a_wrapped_environment(agent):
     by_argument = make(agent, env=scripted(), previous_action=True, previous_reward=True).learn(2 * 3 * 12)
-    by_hand = make(agent, env=VecPreviousInputs(scripted()), policy="MultiInputMemoryPolicy").learn(
-        2 * 3 * 12
-    )
+    by_hand = make(agent, env=VecPreviousInputs(scripted()), policy="MultiInputMemoryPolicy").learn(2 * 3 * 12)
     assert by_argument.observation_space == by_hand.observation_space
     weights = by_hand.policy.state_dict()
     for name, weight in by_argument.policy.state_dict().items():
@@ -178,15 +174,11 @@ def test_what_the_buffer_keeps_is_what_happened():
     taken = np.eye(3, dtype=np.float32)[buffer.actions[:-1, :, 0]]
     parts = buffer.observation_parts
     np.testing.assert_array_equal(parts["previous_action"][1:], np.where(starts[..., None], 0, taken))
-    np.testing.assert_array_equal(
-        parts["previous_reward"][1:, :, 0], np.where(starts, 0, buffer.rewards[:-1])
-    )
+    np.testing.assert_array_equal(parts["previous_reward"][1:, :, 0], np.where(starts, 0, buffer.rewards[:-1]))
     assert (ratios(model) - 1).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize(
-    "which", [("previous_action",), ("previous_reward",), ("previous_action", "previous_reward")]
-)
+@pytest.mark.parametrize("which", [("previous_action",), ("previous_reward",), ("previous_action", "previous_reward")])
 def test_loading_wraps_a_raw_environment_again(which, tmp_path):
     model = make(env=scripted(), **dict.fromkeys(which, True))
     model.learn(36)

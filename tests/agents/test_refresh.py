@@ -40,9 +40,7 @@ def assert_kept(model, expected, tolerance=1e-10):
 def test_refreshed_states_are_a_replay_with_the_weights_of_now(core):
     # Episodes of up to 13 steps in sequences of 3: three states in a row depend on each other.
     env = scripted([[13, 2], [-7, 1, 6], [50]])
-    model = loosen(
-        exact(make(core=core, env=env, n_steps=20, seq_len=3, policy_kwargs={"share_core": False})), 0.2
-    )
+    model = loosen(exact(make(core=core, env=env, n_steps=20, seq_len=3, policy_kwargs={"share_core": False})), 0.2)
     before = collect(model)
     old = stored_states(model, before)
     assert_kept(model, old)

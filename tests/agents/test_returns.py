@@ -67,9 +67,7 @@ def test_advantages_are_those_of_a_slow_loop(core, agent):
         return obs, rewards, dones, infos
 
     env.step_wait = spy
-    model = make(
-        agent, env=env, core=core, gamma=GAMMA, gae_lambda=LAMBDA, policy_kwargs={"share_core": False}
-    )
+    model = make(agent, env=env, core=core, gamma=GAMMA, gae_lambda=LAMBDA, policy_kwargs={"share_core": False})
     loosen(model)
     before = collect(model, rollouts=1)
     assert before is None

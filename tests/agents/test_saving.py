@@ -88,9 +88,7 @@ def test_custom_objects_and_arguments_replace_what_was_saved(tmp_path):
     model = make(learning_rate=lambda _: 0.001).learn(ROLLOUT)
     model.save(tmp_path / "model")
     custom = {"learning_rate": 0.5, "lr_schedule": lambda _: 0.5, "clip_range": lambda _: 0.3}
-    loaded = MemoryPPO.load(
-        tmp_path / "model", env=scripted(), custom_objects=custom, seq_len=7, device="cpu"
-    )
+    loaded = MemoryPPO.load(tmp_path / "model", env=scripted(), custom_objects=custom, seq_len=7, device="cpu")
     assert loaded.lr_schedule(1.0) == 0.5
     assert loaded.clip_range(1.0) == 0.3
     assert loaded.rollout_buffer.seq_len == 7
@@ -101,9 +99,7 @@ def test_custom_objects_and_arguments_replace_what_was_saved(tmp_path):
 @pytest.mark.parametrize("core", CORES)
 def test_parameters_can_be_taken_out_and_put_in(core):
     one, other = make(core=core, seed=1).learn(ROLLOUT), make(core=core, seed=2)
-    assert any(
-        not torch.equal(a, other.policy.state_dict()[name]) for name, a in one.policy.state_dict().items()
-    )
+    assert any(not torch.equal(a, other.policy.state_dict()[name]) for name, a in one.policy.state_dict().items())
     other.set_parameters(one.get_parameters())
     assert_same(one.get_parameters(), other.get_parameters())
 

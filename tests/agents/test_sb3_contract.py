@@ -1,6 +1,5 @@
 """What users of Stable-Baselines3 expect: seeds, initial weights, callbacks, evaluation, logging."""
 
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -131,9 +130,7 @@ def test_device_is_honoured():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
 @pytest.mark.parametrize("core", CORES)
 def test_on_an_accelerator(core, tmp_path):
-    model = make(
-        core=core, device="cuda", refresh_states=True, n_epochs=2, policy_kwargs={"share_core": False}
-    )
+    model = make(core=core, device="cuda", refresh_states=True, n_epochs=2, policy_kwargs={"share_core": False})
     collect(model)
     assert (ratios(model) - 1).abs().max() <= 1e-4
     model.learn(2 * ROLLOUT)
@@ -274,9 +271,7 @@ def scalars(folder):
     (run,) = folder.iterdir()
     events = EventAccumulator(str(run))
     events.Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
-    }
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_tensorboard_has_sb3s_tags(tmp_path):

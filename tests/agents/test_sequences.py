@@ -64,9 +64,7 @@ def test_rows_and_bytes_of_stored_states_by_hand():
     # Three states that are gone on from, and one row that stands in for all fresh starts; 16 steps in all.
     assert buffer.num_stored == 4
     assert buffer.stored.actor[0].nbytes == 4 * 4
-    assert (
-        fill(starts, seq_len=100).num_stored == 2
-    )  # the state that environment 0 brings along, and the stand-in
+    assert fill(starts, seq_len=100).num_stored == 2  # the state that environment 0 brings along, and the stand-in
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -165,9 +163,7 @@ def test_seq_len_below_one_is_refused(seq_len):
 def test_learned_initial_states_learn(core, learned):
     # Episodes of one step: whatever gradient there is has come through the initial state.
     kwargs = (
-        {"core_kwargs": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 1}}
-        if core == "memformer"
-        else {}
+        {"core_kwargs": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 1}} if core == "memformer" else {}
     )
     model = make(core=core, env=scripted([[1], [1]]), n_steps=4, policy_kwargs=kwargs)
     collect(model)

@@ -63,9 +63,7 @@ LENGTHS = ([4, -3, 7], [1, -5, 2], [50])
 
 def scripted(lengths=LENGTHS, **kwargs):
     """A vector of `Scripted` environments."""
-    return DummyVecEnv(
-        [lambda i=i, each=each: Scripted(each, seed=i, **kwargs) for i, each in enumerate(lengths)]
-    )
+    return DummyVecEnv([lambda i=i, each=each: Scripted(each, seed=i, **kwargs) for i, each in enumerate(lengths)])
 
 
 def make(agent=MemoryPPO, env=None, core="gru", n_steps=12, **kwargs):
@@ -154,9 +152,7 @@ def replay(model, before, restart=None):
             if buffer.episode_starts[t, env]:
                 state = policy.initial_state(1)
             states[t, env] = state = restart.get((t, env), state)
-            parts = {
-                key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()
-            }
+            parts = {key: torch.as_tensor(part[t, env : env + 1]) for key, part in buffer.observation_parts.items()}
             seen = policy.extract_features(parts.get("", parts))
             seen = seen if isinstance(seen, tuple) else (seen, seen)
             actor, remembered = policy.core.step(seen[0], state.actor)

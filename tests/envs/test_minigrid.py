@@ -82,9 +82,7 @@ def test_chosen_actions_are_counted_in_their_order(actions, numbers):
 def test_success_is_reported_at_the_end_and_only_there():
     env = make_env("MiniGrid-Empty-5x5-v0")
     env.reset(seed=0)
-    infos = [
-        env.step(action)[-1] for action in (2, 2, 1, 2, 2)
-    ]  # the goal is two cells ahead, two to the right
+    infos = [env.step(action)[-1] for action in (2, 2, 1, 2, 2)]  # the goal is two cells ahead, two to the right
     assert infos == [{}, {}, {}, {}, {"is_success": True}]
 
     env = make_env("MiniGrid-Empty-5x5-v0", max_steps=2)
@@ -144,9 +142,7 @@ def test_missions_unknown_words_and_lengths():
     ]
     assert encode_mission("Go to THE door", 4).tolist() == encode_mission("go to the door", 4).tolist()
     assert len(set(VOCABULARY.values())) == len(WORDS) == max(VOCABULARY.values()) - 1
-    with pytest.raises(
-        ValueError, match=r"mission_length: 3 given, but a mission has 4 words: 'go to the door'"
-    ):
+    with pytest.raises(ValueError, match=r"mission_length: 3 given, but a mission has 4 words: 'go to the door'"):
         encode_mission("go to the door", 3)
     env = make_env("MiniGrid-MemoryS7-v0", mission_length=20)
     assert env.observation_space["mission"].shape == (20,)

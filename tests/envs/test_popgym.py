@@ -25,9 +25,7 @@ def test_sb3_accepts_spaces_and_values(env_id, recwarn):
     env = make_env(env_id)
     check_env(env)
     # POPGym's pendulum has its own action range; SB3 advises [-1, 1] but takes it.
-    advice = [
-        str(warning.message) for warning in recwarn if "symmetric and normalized" not in str(warning.message)
-    ]
+    advice = [str(warning.message) for warning in recwarn if "symmetric and normalized" not in str(warning.message)]
     assert advice == []
 
 

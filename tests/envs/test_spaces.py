@@ -187,9 +187,7 @@ def test_any_nesting_gives_observations_inside_a_flat_space(space):
     shown = [space.sample() for _ in range(5)]
     for sample in shown:
         assert (sample if encode is None else encode(sample)) in new
-    assert not any(
-        isinstance(part, spaces.Dict | spaces.Tuple) for part in getattr(new, "spaces", {}).values()
-    )
+    assert not any(isinstance(part, spaces.Dict | spaces.Tuple) for part in getattr(new, "spaces", {}).values())
 
 
 @settings(deadline=None, max_examples=60)
@@ -255,9 +253,7 @@ def test_the_wrapper_passes_everything_on_and_sb3_agrees():
     plain = plain_spaces(env)
     check_env(plain)
     seen, _ = plain.reset(seed=0)
-    np.testing.assert_equal(
-        seen, {"a/0": env.shown["a"][0], "a/1": env.shown["a"][1] - 1, "b": env.shown["b"]}
-    )
+    np.testing.assert_equal(seen, {"a/0": env.shown["a"][0], "a/1": env.shown["a"][1] - 1, "b": env.shown["b"]})
     seen, reward, *_ = plain.step(np.array([1, 2]))
     assert env.action == (1, 6)
     assert reward == 1.0
@@ -265,9 +261,7 @@ def test_the_wrapper_passes_everything_on_and_sb3_agrees():
 
 
 def test_the_wrapper_can_be_pickled():
-    env = plain_spaces(
-        Probe(spaces.Tuple([spaces.Discrete(2), spaces.Discrete(4)]), spaces.Discrete(2, start=1))
-    )
+    env = plain_spaces(Probe(spaces.Tuple([spaces.Discrete(2), spaces.Discrete(4)]), spaces.Discrete(2, start=1)))
     assert isinstance(env, PlainSpaces)
     twin = pickle.loads(pickle.dumps(env))
     np.testing.assert_array_equal(twin.reset(seed=0)[0], env.reset(seed=0)[0])

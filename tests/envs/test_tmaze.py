@@ -197,9 +197,7 @@ def test_random_memoryless_policies_are_not_better_either(length, active):
     best[1, 0] = best[1, 1] = np.array([0, 1, 0, 0.0])  # up and stay there
     assert expected_return(length, active, best) == 0.5
     for share in np.linspace(0.02, 1, 60):  # from next to a best one to anywhere
-        policy = {
-            seen: (1 - share) * best[seen] + share * random.dirichlet(np.ones(4) / 2) for seen in OBSERVATIONS
-        }
+        policy = {seen: (1 - share) * best[seen] + share * random.dirichlet(np.ones(4) / 2) for seen in OBSERVATIONS}
         assert expected_return(length, active, policy) < 0.5 + 1e-12
     # In the active maze a policy may look at the sign and let the way it saw decide: that does not help
     # either.

@@ -1,0 +1,58 @@
+"""The LSTM controller of memories with read heads: it sees the input and what was read last."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ControllerState(NamedTuple):
+    """State of an LSTM controller; of width 0 where a controller has none."""
+
+    hidden: Tensor  # h, (B, H)
+    cell: Tensor  # c, (B, H)
+
+
+class LSTMController(nn.LSTMCell):
+    """An LSTM cell on [x ; r], cut in two: what depends on x alone is computed for all steps at once.
+
+    Xavier weights, zero biases, and a forget gate that starts open with a bias of 1: the recipe that trains
+    (Csordás & Schmidhuber 2019). Parameters are torch's.
+
+    Args:
+        input_size: I, width of x.
+        read_size: width of all read vectors r together.
+        hidden_size: H.
+    """
+
+    def __init__(self, input_size: int, read_size: int, hidden_size: int) -> None:
+        super().__init__(input_size + read_size, hidden_size)
+        self.split = input_size
+        for weight in (self.weight_ih, self.weight_hh):
+            nn.init.xavier_uniform_(weight)
+        for bias in (self.bias_ih, self.bias_hh):
+            nn.init.zeros_(bias)
+        self.bias_ih.data[hidden_size : 2 * hidden_size] = 1.0
+
+    def initial_state(self, batch_size: int) -> ControllerState:
+        """Zeros."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return ControllerState(zeros, zeros.clone())
+
+    def project(self, x: Tensor) -> Tensor:
+        """Inputs (..., I) to their share of the gates (..., 4H)."""
+        return F.linear(x, self.weight_ih[:, : self.split], self.bias_ih + self.bias_hh)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Transposed weights of r and h; taken once for a sequence, their gradients are summed before they are cut."""
+        return self.weight_ih[:, self.split :].t(), self.weight_hh.t()
+
+    def advance(
+        self, projected: Tensor, reads: Tensor, state: ControllerState, weights: tuple[Tensor, Tensor]
+    ) -> ControllerState:
+        """One step, from projected inputs (B, 4H) and read vectors (B, read_size)."""
+        gates = torch.addmm(torch.addmm(projected, reads, weights[0]), state.hidden, weights[1])
+        i, f, g, o = gates.chunk(4, -1)  # torch's order
+        cell = torch.addcmul(torch.sigmoid(f) * state.cell, torch.sigmoid(i), torch.tanh(g))
+        return ControllerState(torch.sigmoid(o) * torch.tanh(cell), cell)
