@@ -25,6 +25,9 @@ from .settings import SharedSettings, TrainSettings
 from .stopping import ctrl_c_ignored
 
 ALGORITHMS: dict[str, type[MemoryOnPolicyAlgorithm]] = {"ppo": MemoryPPO, "a2c": MemoryA2C}
+# A command knows how long it trains, so its step size can fall to 0: a policy that is right most of the time is then
+# not pushed around by the noise that normalised advantages are made of once they are all alike.
+_COMMAND_DEFAULTS = {"ppo": {"learning_rate": "lin_1e-3"}, "a2c": {"learning_rate": "lin_7e-4"}}
 # Seeds of training environments lie below this, those of evaluation from here on: no episode is in both.
 _EVALUATION_SEEDS = 2**30
 
@@ -52,7 +55,8 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     """
     given = find_options(settings)
     core = asdict(core_entry(settings.core).config())
-    full = Options({**core, **given.core}, {**defaults(ALGORITHMS[settings.algo]), **given.agent}, given.policy)
+    agent = {**defaults(ALGORITHMS[settings.algo]), **_COMMAND_DEFAULTS[settings.algo]}
+    full = Options({**core, **given.core}, {**agent, **given.agent}, given.policy)
     return replace(settings, set=full.flat())
 
 
