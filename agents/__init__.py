@@ -4,10 +4,14 @@ if __name__ == "agents":
     # The same file under two names would make two different MemoryPPO classes.
     raise ImportError("import memrl.agents, not agents: the folder is installed as memrl.agents")
 
-from .a2c import MemoryA2C
-from .policies import CnnMemoryPolicy, MlpMemoryPolicy, MultiInputMemoryPolicy, PolicyState
-from .ppo import MemoryPPO
-from .previous import VecPreviousInputs
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .a2c import MemoryA2C
+    from .policies import CnnMemoryPolicy, MlpMemoryPolicy, MultiInputMemoryPolicy, PolicyState
+    from .ppo import MemoryPPO
+    from .previous import VecPreviousInputs
 
 __all__ = [
     "CnnMemoryPolicy",
@@ -18,3 +22,17 @@ __all__ = [
     "PolicyState",
     "VecPreviousInputs",
 ]
+
+# Looked up on first use: the command line lives in this package, and `memrl --help` needs no Stable-Baselines3.
+_FILES = {
+    "MemoryA2C": "a2c",
+    "MemoryPPO": "ppo",
+    "VecPreviousInputs": "previous",
+    **dict.fromkeys(("CnnMemoryPolicy", "MlpMemoryPolicy", "MultiInputMemoryPolicy", "PolicyState"), "policies"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FILES:
+        raise AttributeError(f"module 'memrl.agents' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"memrl.agents.{_FILES[name]}"), name)

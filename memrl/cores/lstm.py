@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from memrl.core import MemoryCore
 from memrl.registry import register_core
 
-# On the CPU torch's kernel is oneDNN's, which by default keeps the code for the last 1024 shapes it has met, about 1 MiB
+# On the CPU torch runs oneDNN's kernel, which by default keeps the code for the last 1024 shapes it met, about 1 MiB
 # for each. Sequences of an agent come in hundreds of shapes; making the code anew costs less than keeping it.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 

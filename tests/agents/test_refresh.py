@@ -114,3 +114,11 @@ def test_refreshed_states_are_those_of_acting_not_of_training():
     assert model.policy.training
     model.policy.set_training_mode(False)
     assert_kept(model, stored_states(model, before), tolerance=1e-5)
+
+
+def test_acting_is_not_training():
+    model = loosen(make(policy_kwargs={"features_extractor_class": Forgetful}))
+    model.policy.set_training_mode(True)
+    collect(model)
+    assert not model.policy.training
+    assert (ratios(model) - 1).abs().max() <= 1e-5

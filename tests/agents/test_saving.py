@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecMonitor
 
 from memrl.agents import MemoryA2C, MemoryPPO, MlpMemoryPolicy
@@ -82,6 +83,16 @@ def test_loading_seeds_the_environments_and_resets_them(tmp_path):
     assert seeds == [11]
     assert loaded._last_obs is None
     assert MemoryPPO.load(tmp_path / "model", env=env, force_reset=False, device="cpu")._last_obs is not None
+
+
+def test_memories_of_running_episodes_are_not_saved(tmp_path):
+    """They may be large, and belong to environments that are not saved either."""
+    model = make(env=scripted([[50]])).learn(12)
+    assert model._last_state is not None
+    model.save(tmp_path / "model")
+    data, _, _ = load_from_zip_file(tmp_path / "model")
+    assert "_last_state" not in data
+    assert not {"env", "rollout_buffer"} & data.keys()
 
 
 def test_custom_objects_and_arguments_replace_what_was_saved(tmp_path):
