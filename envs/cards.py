@@ -33,9 +33,7 @@ def register_env(card: EnvCard) -> Callable[[Environment], Environment]:
     def register(env: Environment) -> Environment:
         # Our environments end by themselves, refuse steps out of order and are checked by the tests: no
         # wrapper.
-        gym.register(
-            card.id, entry_point=f"memrl.envs:{env.__name__}", order_enforce=False, disable_env_checker=True
-        )
+        gym.register(card.id, entry_point=f"memrl.envs:{env.__name__}", order_enforce=False, disable_env_checker=True)
         _CARDS[card.id] = card
         return env
 

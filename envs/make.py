@@ -61,9 +61,7 @@ def make_env(env_id: str, *, render_mode: str | None = None, **env_kwargs: Any) 
     except DependencyNotInstalled as missing:
         raise ValueError(f"{env_id}: {missing}") from missing
     except ModuleNotFoundError as missing:
-        if (
-            missing.name is not None
-        ):  # Gymnasium names no module when it cannot import the package in "package:id"
+        if missing.name is not None:  # Gymnasium names no module when it cannot import the package in "package:id"
             raise
         raise ValueError(f"{env_id}: {missing}") from missing
     except TypeError as problem:

@@ -24,9 +24,7 @@ _HIGHEST = [
 ]
 
 
-class MiniGridObservations(
-    gym.Wrapper[dict[str, Any], Any, dict[str, Any], Any], gym.utils.RecordConstructorArgs
-):
+class MiniGridObservations(gym.Wrapper[dict[str, Any], Any, dict[str, Any], Any], gym.utils.RecordConstructorArgs):
     """MiniGrid for agents: cell ids with their true bounds, mission as token ids, a chosen set of actions.
 
     "image" is the view, (height, width, 3) ids of object, color and state. Its Box ends at the highest ids,
@@ -58,17 +56,13 @@ class MiniGridObservations(
             raise ValueError(
                 f"env: its observations are {inner}, MiniGrid's Dict of image, direction and mission needed"
             )
-        if (
-            mission_length is None
-        ):  # a mission without words, as Playground has, still needs a place in the Box
+        if mission_length is None:  # a mission without words, as Playground has, still needs a place in the Box
             mission_length = max(longest_mission(inner["mission"]), 1)
         self.mission_length = _whole_number("mission_length", mission_length, least=1)
         shape = inner["image"].shape or ()
         self.observation_space = spaces.Dict(
             {
-                "image": spaces.Box(
-                    np.uint8(0), np.broadcast_to(np.array(_HIGHEST, np.uint8), shape), shape, np.uint8
-                ),
+                "image": spaces.Box(np.uint8(0), np.broadcast_to(np.array(_HIGHEST, np.uint8), shape), shape, np.uint8),
                 "direction": spaces.Discrete(4),
                 "mission": spaces.Box(0, VOCABULARY_SIZE - 1, (self.mission_length,), np.uint8),
             }
@@ -153,9 +147,7 @@ def _choose(actions: str | Sequence[str | int]) -> list[Actions]:
         else:
             near = get_close_matches(str(name), names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ";"
-            raise ValueError(
-                f"actions: {name!r} given{hint} known: {', '.join(names)}, or 0 to {len(names) - 1}"
-            )
+            raise ValueError(f"actions: {name!r} given{hint} known: {', '.join(names)}, or 0 to {len(names) - 1}")
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"actions: {actions!r} given, at least one action needed, and each only once")
     return chosen

@@ -42,9 +42,7 @@ class PlainSpaces(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         self.observation_space, self._encode = plain_observations(env.observation_space)
         self.action_space, self._decode = plain_actions(env.action_space)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment."""
         seen, info = self.env.reset(seed=seed, options=options)
         return (seen if self._encode is None else self._encode(seen)), info
@@ -90,19 +88,14 @@ def plain_observations(space: Space) -> tuple[Space, Convert | None]:
     # SB3 keeps one network for each key, and a network's name has no dots.
     names = ["/".join(map(str, leaf.path)).replace(".", "_") for leaf in leaves]
     if len(set(names)) < len(names):
-        raise ValueError(
-            f"observation space: two parts of {_line(space)} would get the same name; rename a key"
-        )
+        raise ValueError(f"observation space: two parts of {_line(space)} would get the same name; rename a key")
     plain = [_plain_leaf(leaf.space) for leaf in leaves]
     flat = spaces.Dict(dict(zip(names, (new for new, _ in plain), strict=True)))
     if all(
-        leaf.path == (name,) and convert is None
-        for leaf, name, (_, convert) in zip(leaves, names, plain, strict=True)
+        leaf.path == (name,) and convert is None for leaf, name, (_, convert) in zip(leaves, names, plain, strict=True)
     ):
         return space, None
-    parts = [
-        (name, leaf.path, convert) for name, leaf, (_, convert) in zip(names, leaves, plain, strict=True)
-    ]
+    parts = [(name, leaf.path, convert) for name, leaf, (_, convert) in zip(names, leaves, plain, strict=True)]
 
     def encode(seen: Any) -> dict[str, Any]:
         encoded = {}
@@ -125,9 +118,7 @@ def plain_actions(space: Space) -> tuple[Space, Convert | None]:
     for leaf in leaves:
         if isinstance(leaf.space, spaces.Box) and not leaf.space.is_bounded():
             raise ValueError(f"action space: {_line(leaf.space)} has no finite bounds, which SB3 needs")
-    if not leaves or not all(
-        _is_discrete(leaf.space) or isinstance(leaf.space, spaces.Box) for leaf in leaves
-    ):
+    if not leaves or not all(_is_discrete(leaf.space) or isinstance(leaf.space, spaces.Box) for leaf in leaves):
         raise ValueError(
             f"action space: {_line(space)} cannot be used; Box, Discrete, MultiDiscrete, MultiBinary allowed"
         )
@@ -137,13 +128,9 @@ def plain_actions(space: Space) -> tuple[Space, Convert | None]:
             return space, None
         low = np.concatenate([leaf.space.low.ravel() for leaf in leaves])
         high = np.concatenate([leaf.space.high.ravel() for leaf in leaves])
-        return spaces.Box(low, high, dtype=low.dtype.type), lambda action: _nest(
-            space, iter(_split(leaves, action))
-        )
+        return spaces.Box(low, high, dtype=low.dtype.type), lambda action: _nest(space, iter(_split(leaves, action)))
     if not all(_is_discrete(leaf.space) for leaf in leaves):
-        raise ValueError(
-            f"action space: {_line(space)} mixes Box with discrete spaces, which no SB3 policy can"
-        )
+        raise ValueError(f"action space: {_line(space)} mixes Box with discrete spaces, which no SB3 policy can")
 
     starts = np.concatenate([_starts(leaf.space) for leaf in leaves])
     if isinstance(space, spaces.Discrete):

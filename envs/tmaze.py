@@ -157,9 +157,7 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
             return f"{maze}\nstep {self._time} of {self.horizon}\n"
         if self.render_mode == "rgb_array":
             return self._picture()
-        gym.logger.warn(
-            "render: render_mode is None; use gymnasium.make(..., render_mode='rgb_array') or 'ansi'"
-        )
+        gym.logger.warn("render: render_mode is None; use gymnasium.make(..., render_mode='rgb_array') or 'ansi'")
         return None
 
     def _picture(self) -> NDArray[np.uint8]:
@@ -169,9 +167,7 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
 
         def block(x: int, y: int) -> NDArray[np.uint8]:
             top, left = (2 - y) * cell, (x + 1) * cell
-            return picture[
-                top : top + cell - 1, left : left + cell - 1
-            ]  # the missing pixel makes a grid line
+            return picture[top : top + cell - 1, left : left + cell - 1]  # the missing pixel makes a grid line
 
         for x in range(self.junction + 1):
             block(x, 0)[:] = _SIGN if x == 0 else _FLOOR
