@@ -98,20 +98,21 @@ class _FollowLink(torch.autograd.Function):
         given = [grad_after, grad_before, link, precedence, weights, reads, new]
         rows = max(1, _BLOCK // link[0].numel())
         if rows >= len(link):
-            return _follow_backward(grad_new, *given, ctx.needs_input_grad[0])
+            return _follow_backward(grad_new, ctx.needs_input_grad[0], *given)
         grads = [torch.empty_like(tensor) for tensor in (link, precedence, weights, reads)]
         for start in range(0, len(link), rows):
             block = slice(start, start + rows)
-            parts = _follow_backward(
-                None if grad_new is None else grad_new[block], *(tensor[block] for tensor in given), True
-            )
+            new_block = None if grad_new is None else grad_new[block]
+            parts = _follow_backward(new_block, True, *(tensor[block] for tensor in given))
             for grad, part in zip(grads, parts, strict=True):
-                grad[block] = part
+                if part is not None:
+                    grad[block] = part
         return tuple(grads)
 
 
 def _follow_backward(
     grad_new: Tensor | None,
+    needs_link: bool,
     grad_after: Tensor,
     grad_before: Tensor,
     link: Tensor,
@@ -119,7 +120,6 @@ def _follow_backward(
     weights: Tensor,
     reads: Tensor,
     new: Tensor,
-    needs_link: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
     """Gradients of link, precedence, write weights and read weights."""
     grad_reads = torch.baddbmm(grad_after @ new, grad_before, new.mT)
