@@ -96,12 +96,15 @@ def parse_pairs(words: Iterable[str]) -> dict[str, Any]:
 
 
 def show_pairs(pairs: Mapping[str, Any]) -> list[str]:
-    """The inverse of `parse_pairs`, for help texts.
+    """The inverse of `parse_pairs`, for help texts and for commands to run again.
 
-    >>> show_pairs({"num_slots": 32})
-    ['num_slots=32']
+    >>> show_pairs({"num_slots": 32, "link": False, "target_kl": None})
+    ['num_slots=32', 'link=false', 'target_kl=null']
     """
-    return [f"{key}={value}" for key, value in pairs.items()]
+    words = {None: "null", True: "true", False: "false"}
+    return [
+        f"{key}={words[value] if value is None or isinstance(value, bool) else value}" for key, value in pairs.items()
+    ]
 
 
 def route(given: Mapping[str, Any], *, core: str, config: type[Any], agent: type[Any], policy: type[Any]) -> Options:
