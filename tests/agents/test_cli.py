@@ -231,7 +231,10 @@ def test_benchmark_functions_get_their_arguments_and_keep_their_output(
         call(lambda: sys.exit(3), [], "bench x")
 
 
-def test_cores_lists_options_with_defaults_and_meanings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cores_lists_options_with_defaults_and_meanings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line of a table is broken
     assert main(["cores", "--core", "lstm", "--input-size", "3"]) == 0
     text = capsys.readouterr().out
     reference = torch.nn.LSTM(3, 128)
@@ -253,7 +256,10 @@ def test_cores_lists_every_core(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(line.startswith(f"│ {name} ") for line in rows)
 
 
-def test_envs_shows_the_card_and_counts_the_suites(capsys: pytest.CaptureFixture[str]) -> None:
+def test_envs_shows_the_card_and_counts_the_suites(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line of a table is broken
     assert main(["envs"]) == 0
     text = capsys.readouterr().out
     card = next(line for line in text.splitlines() if "memrl/TMaze-v0" in line)
