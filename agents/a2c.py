@@ -61,6 +61,8 @@ class MemoryA2C(MemoryOnPolicyAlgorithm):
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("refresh_states"):
+            raise ValueError("refresh_states: True given, but A2C uses each rollout once: no stored state grows old")
         policy_kwargs = dict(policy_kwargs or {})
         if use_rms_prop and "optimizer_class" not in policy_kwargs:
             policy_kwargs["optimizer_class"] = torch.optim.RMSprop

@@ -136,3 +136,8 @@ def test_without_memory_it_is_a2c(action_space):
 def reshaped(column):
     """SB3 flattens a rollout environment by environment once it has been learned from."""
     return column.reshape(3, 12).T
+
+
+def test_refreshing_states_is_refused_because_there_is_one_epoch():
+    with pytest.raises(ValueError, match="refresh_states: True given"):
+        MemoryA2C("MlpMemoryPolicy", "CartPole-v1", refresh_states=True, device="cpu")
