@@ -7,7 +7,9 @@ if __name__ == "envs":
 from .cards import EnvCard, list_envs
 from .make import make_env
 from .minigrid import MiniGridObservations
+from .repeat_previous import RepeatPrevious as RepeatPrevious
 from .spaces import PlainSpaces, plain_spaces
 from .tmaze import TMaze as TMaze  # one such line registers an environment
+from .tmaze import VectorTMaze as VectorTMaze
 
 __all__ = ["EnvCard", "MiniGridObservations", "PlainSpaces", "list_envs", "make_env", "plain_spaces"]

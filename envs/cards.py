@@ -6,36 +6,56 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 
-Environment = TypeVar("Environment", bound=type[gym.Env[Any, Any]])
+from . import single
+from .vector import ArrayEnv
+
+Program = TypeVar("Program", bound=type[ArrayEnv])
 
 
 @dataclass(frozen=True)
 class EnvCard:
     """What an environment asks of a memory, with its keywords at their defaults."""
 
-    id: str  # for `make_env` and, after `import memrl.envs`, for `gymnasium.make`
+    id: str  # for `make_env`, `make_vec_env` and, after `import memrl.envs`, for `gymnasium.make` and `make_vec`
     horizon: int  # steps of the longest episode
     remember: str  # what must be remembered
     steps_to_remember: int  # from the observation that shows it to the one that needs it
     optimal_return: float  # expected return of the best policy with memory
     memoryless_return: float | None  # of the best policy that sees the last observation only; None if unknown
+    optimal_is_bound: bool = False  # whether `optimal_return` is only known not to be exceeded
 
 
 _CARDS: dict[str, EnvCard] = {}
 
 
-def register_env(card: EnvCard) -> Callable[[Environment], Environment]:
-    """Class decorator: register an environment under its card's id.
+def register_env(card: EnvCard, single_env: type[gym.Env[Any, Any]] | None = None) -> Callable[[Program], Program]:
+    """Class decorator for an array program: register it and its single copy under the card's id.
 
-    The class must also be importable from `memrl.envs`, which is where worker processes look for it.
+    The program must also be importable from `memrl.envs`, which is where worker processes look for it.
+
+    Args:
+        card: what the environment asks of a memory.
+        single_env: a hand-written single environment with the same trajectories; by default one copy of the program.
     """
 
-    def register(env: Environment) -> Environment:
-        # Our environments end by themselves, refuse steps out of order and are checked by the tests: no
-        # wrapper.
-        gym.register(card.id, entry_point=f"memrl.envs:{env.__name__}", order_enforce=False, disable_env_checker=True)
+    def register(program: Program) -> Program:
+        name = program.__name__
+        entry_point = f"memrl.envs.single:{name}"
+        if single_env is None:
+            contents = {"program": program, "__doc__": program.__doc__, "__module__": single.__name__}
+            setattr(single, name, type(name, (single.SingleEnv,), contents))
+        else:
+            entry_point = f"memrl.envs:{single_env.__name__}"
+        # Our environments end by themselves, refuse steps out of order and are checked by the tests: no wrapper.
+        gym.register(
+            card.id,
+            entry_point=entry_point,
+            vector_entry_point=f"memrl.envs:{name}",
+            order_enforce=False,
+            disable_env_checker=True,
+        )
         _CARDS[card.id] = card
-        return env
+        return program
 
     return register
 
@@ -43,7 +63,7 @@ def register_env(card: EnvCard) -> Callable[[Environment], Environment]:
 def list_envs() -> tuple[EnvCard, ...]:
     """The cards of memrl's own environments, sorted by id.
 
-    >>> list_envs()[0].id
-    'memrl/TMaze-v0'
+    >>> "memrl/TMaze-v0" in [card.id for card in list_envs()]
+    True
     """
     return tuple(_CARDS[env_id] for env_id in sorted(_CARDS))

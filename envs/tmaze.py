@@ -10,6 +10,8 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from .cards import EnvCard, register_env
+from .chance import Chance, Streams
+from .vector import Array, ArrayEnv, Outcome, whole_number
 
 RIGHT, UP, LEFT, DOWN = range(4)
 
@@ -19,22 +21,14 @@ _OBSERVATIONS = {
     for first, second in [(0, 0), (0, 1), (0, -1), (1, 0), (1, 1), (1, -1)]
 }
 
+_ONE = np.zeros(1, np.int64)  # the only copy of a single environment
+
 _WALL, _FLOOR, _SIGN, _GOAL, _WRONG, _AGENT = (
     np.array(rgb, np.uint8)
     for rgb in [(40, 40, 48), (225, 225, 220), (240, 200, 70), (80, 170, 90), (205, 85, 75), (50, 95, 190)]
 )
 
 
-@register_env(
-    EnvCard(
-        id="memrl/TMaze-v0",
-        horizon=11,
-        remember="the goal's side, shown at the start and needed at the junction",
-        steps_to_remember=10,
-        optimal_return=1.0,
-        memoryless_return=0.5,
-    )
-)
 class TMaze(gym.Env[NDArray[np.float32], int]):
     """Walk a corridor of L cells, then turn to the side that a sign showed once.
 
@@ -80,10 +74,7 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012  # as in Gymnasium
 
     def __init__(self, length: int = 10, active: bool = False, render_mode: str | None = None) -> None:
-        if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
-            raise ValueError(f"length: {length!r} given, a whole number of at least 1 needed")
-        if not isinstance(active, bool | np.bool_):
-            raise ValueError(f"active: {active!r} given, True or False needed")
+        _check(length, active)
         if render_mode not in (None, "ansi", "rgb_array"):
             raise ValueError(f"render_mode: {render_mode!r} given, None, 'ansi' or 'rgb_array' allowed")
         self.length, self.active, self.render_mode = int(length), bool(active), render_mode
@@ -96,13 +87,18 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
         self._behind = -1.0 / self.length  # reward of a step behind the straight path
         self._time = self.horizon  # as after an episode: a reset is due
         self._x, self._y, self._side, self._sign_seen = self.start, 0, 1, False
+        self._streams: Streams | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Back to the start, with the goal on a random side; there are no options."""
         super().reset(seed=seed)
-        self._side = 1 if self.np_random.random() < 0.5 else -1
+        if self._streams is None:
+            self._streams = Streams([seed])
+        else:
+            self._streams.reseed([seed])
+        self._side = int(_sides(self._streams.next_episode(_ONE))[0])
         self._x, self._y, self._sign_seen, self._time = self.start, 0, False, 0
         return self._observe(), {}
 
@@ -149,18 +145,23 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
     def render(self) -> Any:
         """The maze from above, with the goal: text or a picture (height, width, 3), by `render_mode`."""
         if self.render_mode == "ansi":
-            rows = [[" "] * (self.junction + 1) for _ in range(3)]
-            rows[1] = ["o", *"." * (self.junction - 1), "+"]
-            rows[1 - self._side][-1], rows[1 + self._side][-1] = "G", "."
-            rows[1 - self._y][self._x] = "A"
-            maze = "\n".join("".join(row) for row in rows)
-            return f"{maze}\nstep {self._time} of {self.horizon}\n"
+            return self.text()
         if self.render_mode == "rgb_array":
-            return self._picture()
+            return self.picture()
         gym.logger.warn("render: render_mode is None; use gymnasium.make(..., render_mode='rgb_array') or 'ansi'")
         return None
 
-    def _picture(self) -> NDArray[np.uint8]:
+    def text(self) -> str:
+        """The maze from above as text, with the goal."""
+        rows = [[" "] * (self.junction + 1) for _ in range(3)]
+        rows[1] = ["o", *"." * (self.junction - 1), "+"]
+        rows[1 - self._side][-1], rows[1 + self._side][-1] = "G", "."
+        rows[1 - self._y][self._x] = "A"
+        maze = "\n".join("".join(row) for row in rows)
+        return f"{maze}\nstep {self._time} of {self.horizon}\n"
+
+    def picture(self) -> NDArray[np.uint8]:
+        """The maze from above as a picture (height, width, 3), with the goal in green."""
         cell = max(6, min(32, 960 // (self.junction + 3)))  # pixels
         picture = np.empty((5 * cell, (self.junction + 3) * cell, 3), np.uint8)
         picture[:] = _WALL
@@ -177,3 +178,93 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
         disc = offset[:, None] ** 2 + offset**2 <= (0.36 * cell) ** 2
         block(self._x, self._y)[disc] = _AGENT
         return picture
+
+
+@register_env(
+    EnvCard(
+        id="memrl/TMaze-v0",
+        horizon=11,
+        remember="the goal's side, shown at the start and needed at the junction",
+        steps_to_remember=10,
+        optimal_return=1.0,
+        memoryless_return=0.5,
+    ),
+    single_env=TMaze,
+)
+class VectorTMaze(ArrayEnv):
+    """Many mazes at once, with the trajectories of `TMaze`, which describes them.
+
+    The oracle knows the side of the goal, and in the active maze goes to see the sign first, as it has the time.
+
+    Args:
+        num_envs: mazes.
+        length: L, cells from start to junction, at least 1.
+        active: put the sign a step behind the start.
+        render_mode: "ansi" (text), "rgb_array" (picture) or None.
+
+    Raises:
+        ValueError: a keyword is not as above.
+    """
+
+    def __init__(self, num_envs: int, length: int = 10, active: bool = False, render_mode: str | None = None) -> None:
+        _check(length, active)
+        self.length, self.start = int(length), 1 if active else 0
+        self.junction = self.start + self.length
+        horizon = self.length + 1 + 2 * self.start
+        super().__init__(num_envs, spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(4), horizon, render_mode)
+        self.x, self.y, self.side = (np.zeros(num_envs, np.int64) for _ in range(3))
+        self.sign_seen = np.zeros(num_envs, bool)  # in an earlier step
+        self._drawn = TMaze(length, active, render_mode)
+
+    def _begin(self, rows: Array, chance: Chance) -> None:
+        self.side[rows] = _sides(chance)
+        self.x[rows], self.y[rows], self.sign_seen[rows] = self.start, 0, False
+
+    def _step(self, actions: Array) -> Outcome:
+        self.sign_seen |= self.x == 0
+        at_junction = self.x == self.junction
+        self.y += at_junction * ((actions == UP).astype(np.int64) - (actions == DOWN))
+        np.clip(self.y, -1, 1, out=self.y)
+        self.x += (actions == RIGHT).astype(np.int64) - ((actions == LEFT) & (self.y == 0))
+        np.clip(self.x, 0, self.junction, out=self.x)
+        over = self.steps == self.horizon
+        success = self.y == self.side
+        rewards = np.where(over, success, np.where(self.x < self.steps - self.start, -1.0 / self.length, 0.0))
+        return Outcome(rewards, over, success)
+
+    def _observe(self) -> Array:
+        obs = np.zeros((self.num_envs, 2), np.float32)
+        at_junction = self.x == self.junction
+        obs[:, 0] = at_junction
+        obs[:, 1] = np.where(at_junction, self.y, (self.x == 0) & ~self.sign_seen) * np.where(at_junction, 1, self.side)
+        return obs
+
+    def oracle(self) -> Array:
+        """The sign first, if there is time for it, then the junction, then the goal."""
+        look = (self.start > 0) & (self.x > 0) & ~self.sign_seen & (self.steps <= self.x - 1)
+        turn = np.where(self.side > 0, UP, DOWN)
+        return np.where(look, LEFT, np.where(self.x < self.junction, RIGHT, turn))
+
+    def text(self, copy: int = 0) -> str:
+        """As `TMaze` draws it."""
+        return self._as_single(copy).text()
+
+    def picture(self, copy: int = 0) -> NDArray[np.uint8]:
+        """As `TMaze` draws it."""
+        return self._as_single(copy).picture()
+
+    def _as_single(self, copy: int) -> TMaze:
+        maze = self._drawn
+        maze._x, maze._y, maze._side = int(self.x[copy]), int(self.y[copy]), int(self.side[copy])
+        maze._time = int(self.steps[copy])
+        return maze
+
+
+def _sides(chance: Chance) -> NDArray[np.int64]:
+    return 1 - 2 * chance.integers(2)
+
+
+def _check(length: object, active: object) -> None:
+    whole_number("length", length, least=1)
+    if not isinstance(active, bool | np.bool_):
+        raise ValueError(f"active: {active!r} given, True or False needed")

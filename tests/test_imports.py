@@ -45,6 +45,10 @@ ALLOWED = [
     ),
     # Never torch, never a core or an agent: an environment runs without a network.
     ("envs/routes/*.py", {"gymnasium", "numpy", "networkx", "memrl.envs"}),
+    ("envs/pictures.py", {"numpy", "PIL"}),
+    # The one place where environments meet Stable-Baselines3; loaded when `make_vec_env` is first asked for.
+    ("envs/vec_env.py", {"gymnasium", "numpy", "stable_baselines3", "memrl.envs"}),
+    ("envs/workers.py", {"gymnasium", "numpy", "stable_baselines3", "memrl.envs"}),
     ("envs/*.py", {"gymnasium", "numpy", "minigrid", "popgym", "memrl.envs"}),
     (
         "agents/*.py",
@@ -60,7 +64,7 @@ ALLOWED = [
                 "memrl.extractors",
                 "memrl.agents",
             ),
-            *("memrl.envs.make_env", "memrl.envs.list_envs"),  # environments only by id
+            *("memrl.envs.make_env", "memrl.envs.make_vec_env", "memrl.envs.list_envs"),  # environments only by id
         },
     ),
 ]
