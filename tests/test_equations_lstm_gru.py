@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from memrl import make_core
 
@@ -191,3 +192,53 @@ def test_gru_step_by_hand():
     state = type(core.initial_state(1))(torch.ones(1, 1, 1).double())
     y, state = core.step(torch.ones(1, 1).double(), state)
     assert y.item() == state.hidden.item() == pytest.approx(0.625, abs=1e-12)
+
+
+def kept_in_a_step(name, **options):
+    """How much of a state of 1 every unit keeps in a step without input: σ of the gate's bias, seen from outside."""
+    torch.manual_seed(0)
+    core = make_core(name, 1, hidden_size=4000, **options).double()
+    with torch.no_grad():
+        for key, value in core.rnn.named_parameters():
+            if "weight" in key:
+                value.zero_()
+            else:  # the candidate adds nothing
+                value[2 * 4000 : 3 * 4000] = 0.0
+    state = core.initial_state(1)
+    start = {"lstm": "cell", "gru": "hidden"}[name]
+    _, after = core.step(torch.zeros(1, 1).double(), state._replace(**{start: torch.ones(1, 1, 4000).double()}))
+    return core, getattr(after, start).flatten().detach().numpy()
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_chrono_gates_remember_for_times_uniform_up_to_the_span(name):
+    core, kept = kept_in_a_step(name, chrono_span=50)
+    assert stats.kstest(1 / (1 - kept), "uniform", (2, 48)).pvalue > 1e-3
+    if name == "lstm":  # the input gate is the forget gate's complement
+        bias = (core.rnn.bias_ih_l0 + core.rnn.bias_hh_l0).detach().numpy()
+        np.testing.assert_allclose(bias[:4000], -bias[4000:8000])
+
+
+def test_without_a_span_the_forget_gate_has_a_bias_of_one():
+    _, kept = kept_in_a_step("lstm")
+    np.testing.assert_allclose(kept, 1 / (1 + math.exp(-1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_a_span_reaches_every_layer_and_one_step_is_none(name):
+    torch.manual_seed(0)
+    core = make_core(name, 2, num_layers=2, chrono_span=2)  # log U(1, 1) = 0: gates half open
+    gate = slice(128, 256)
+    assert all((getattr(core.rnn, f"bias_{b}_l1")[gate] == 0).all() for b in ("ih", "hh"))
+    with pytest.raises(ValueError, match="chrono_span: 1 given"):
+        make_core(name, 2, chrono_span=1)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("width", [2, 400])
+def test_input_weights_are_scaled_with_the_input(name, width):
+    torch.manual_seed(0)
+    core = make_core(name, width, hidden_size=64, num_layers=2)
+    for layer, inputs in enumerate((width, 64)):
+        weight = getattr(core.rnn, f"weight_ih_l{layer}").detach().numpy().ravel()
+        assert stats.kstest(weight, "uniform", (-(inputs**-0.5), 2 * inputs**-0.5)).pvalue > 1e-3

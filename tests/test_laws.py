@@ -22,8 +22,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "memformer": {"slot_size": 4, "num_slots": 3, "num_heads": 2},
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "lstm": [{"num_layers": 2}],
-    "gru": [{"num_layers": 2}],
+    "lstm": [{"num_layers": 2}, {"num_layers": 2, "chrono_span": 8}],
+    "gru": [{"num_layers": 2}, {"chrono_span": 8}],
     "ntm": [
         {"num_reads": 2, "num_writes": 2},
         {"controller": "feedforward", "num_reads": 2, "shift_range": 2},

@@ -1,6 +1,6 @@
 """Gated recurrent unit on torch's fused kernels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from memrl.core import MemoryCore
+from memrl.gates import check_chrono_span, chrono_bias, start_input_weights
 from memrl.registry import register_core
 
 
@@ -17,6 +18,7 @@ class GRUConfig:
 
     hidden_size: int = 128  # H, width of the hidden state and of the output
     num_layers: int = 1  # layers, each reading the hidden state of the one below
+    chrono_span: int = field(default=0, metadata={"least": 0})  # longest steps to remember (Tallec & Ollivier 2018)
 
 
 class GRUState(NamedTuple):
@@ -32,7 +34,8 @@ class GRU(MemoryCore[GRUState]):
     Cho et al. 2014: r, z = σ(W x + U h + b), n = tanh(W x + b + r ∘ (U h + b')), h = (1 - z) ∘ n + z ∘ h'.
 
     Departs from the paper: as in torch, the reset gate r acts after the product with U, not before, and both have a
-    bias.
+    bias. With `chrono_span` T the bias of z, which keeps the old state, is log U(1, T - 1) (Tallec & Ollivier 2018,
+    section 2): the units start with memories of 2 to T steps.
 
     >>> core = GRU(3, GRUConfig(hidden_size=4))
     >>> y, state = core.step(torch.zeros(2, 3), core.initial_state(2))
@@ -43,7 +46,14 @@ class GRU(MemoryCore[GRUState]):
     def __init__(self, input_size: int, config: GRUConfig) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, config.hidden_size
+        check_chrono_span(config.chrono_span)
         self.rnn = nn.GRU(input_size, config.hidden_size, config.num_layers)
+        start_input_weights(self.rnn)
+        if config.chrono_span:
+            keep = slice(config.hidden_size, 2 * config.hidden_size)  # z, the second of torch's three gates
+            for layer in range(config.num_layers):
+                getattr(self.rnn, f"bias_ih_l{layer}").data[keep] = chrono_bias(config.hidden_size, config.chrono_span)
+                getattr(self.rnn, f"bias_hh_l{layer}").data[keep] = 0.0
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Zeros."""

@@ -1,7 +1,7 @@
 """Long short-term memory on torch's fused kernels."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from memrl.core import MemoryCore
+from memrl.gates import check_chrono_span, chrono_bias, start_input_weights
 from memrl.registry import register_core
 
 # On the CPU torch runs oneDNN's kernel, which by default keeps the code for the last 1024 shapes it met, about 1 MiB
@@ -22,6 +23,7 @@ class LSTMConfig:
 
     hidden_size: int = 128  # H, width of the cell and of the output
     num_layers: int = 1  # layers, each reading the hidden state of the one below
+    chrono_span: int = field(default=0, metadata={"least": 0})  # longest steps to remember (Tallec & Ollivier 2018)
 
 
 class LSTMState(NamedTuple):
@@ -38,7 +40,9 @@ class LSTM(MemoryCore[LSTMState]):
     Gers, Schmidhuber & Cummins 2000: i, f, o = σ(W x + U h + b), g = tanh(W x + U h + b), c = f ∘ c' + i ∘ g,
     h = o ∘ tanh(c), with torch's gate order i, f, g, o and its two bias vectors that add up.
 
-    Departs from the paper: the forget gate starts open, with a bias of 1 (Jozefowicz et al. 2015).
+    Departs from the paper: the forget gate starts open, with a bias of 1 (Jozefowicz et al. 2015), which halves a cell
+    in two steps. With `chrono_span` T the biases are b_f ~ log U(1, T - 1) and b_i = -b_f instead (Tallec & Ollivier
+    2018, eq. 16): the units start with memories of 2 to T steps.
 
     >>> core = LSTM(3, LSTMConfig(hidden_size=4, num_layers=2))
     >>> y, state = core(torch.zeros(5, 1, 3), core.initial_state(1), torch.zeros(5, 1, dtype=torch.bool))
@@ -50,13 +54,18 @@ class LSTM(MemoryCore[LSTMState]):
         super().__init__()
         self.input_size, self.output_size = input_size, config.hidden_size
         self.rnn = nn.LSTM(input_size, config.hidden_size, config.num_layers)
+        check_chrono_span(config.chrono_span)
+        start_input_weights(self.rnn)
         for layer in range(config.num_layers):
-            for bias, start in (
-                ("bias_ih", 1.0),
-                ("bias_hh", 0.0),
-            ):  # the two add: only one of them opens the gate
-                gates = getattr(self.rnn, f"{bias}_l{layer}").data
-                gates[config.hidden_size : 2 * config.hidden_size] = start
+            # torch adds two biases: one starts the gates, the other is 0 for them.
+            given, zero = (getattr(self.rnn, f"{bias}_l{layer}").data for bias in ("bias_ih", "bias_hh"))
+            inputs, forget = slice(0, config.hidden_size), slice(config.hidden_size, 2 * config.hidden_size)
+            zero[forget] = 0.0
+            given[forget] = 1.0
+            if config.chrono_span:
+                zero[inputs] = 0.0
+                given[forget] = chrono_bias(config.hidden_size, config.chrono_span)
+                given[inputs] = -given[forget]
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Zeros."""
