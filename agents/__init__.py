@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .a2c import MemoryA2C
+    from .masks import MaskedPredictor
     from .policies import CnnMemoryPolicy, MlpMemoryPolicy, MultiInputMemoryPolicy, PolicyState
     from .ppo import MemoryPPO
     from .previous import VecPreviousInputs
+    from .recurrent_policy import RecurrentMemoryPolicy
 
 __all__ = [
     "CnnMemoryPolicy",
+    "MaskedPredictor",
     "MemoryA2C",
     "MemoryPPO",
     "MlpMemoryPolicy",
     "MultiInputMemoryPolicy",
     "PolicyState",
+    "RecurrentMemoryPolicy",
     "VecPreviousInputs",
 ]
 
 # Looked up on first use: the command line lives in this package, and `memrl --help` needs no Stable-Baselines3.
 _FILES = {
+    "MaskedPredictor": "masks",
     "MemoryA2C": "a2c",
     "MemoryPPO": "ppo",
+    "RecurrentMemoryPolicy": "recurrent_policy",
     "VecPreviousInputs": "previous",
     **dict.fromkeys(("CnnMemoryPolicy", "MlpMemoryPolicy", "MultiInputMemoryPolicy", "PolicyState"), "policies"),
 }

@@ -90,7 +90,7 @@ class MemoryA2C(MemoryOnPolicyAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         for batch in self.rollout_buffer.get(batch_size=None):
             values, log_prob, entropy = self.policy.evaluate_sequences(
-                batch.observations, batch.actions, batch.sequences
+                batch.observations, batch.actions, batch.sequences, batch.action_masks
             )
             advantages = batch.advantages
             if self.normalize_advantage and len(advantages) > 1:

@@ -16,8 +16,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
+from memrl.encoders import default_extractor
 from memrl.envs import make_env
-from memrl.extractors import default_extractor
 
 from .bench_tools import (
     Measurements,

@@ -52,6 +52,7 @@ class Batch(NamedTuple):
     advantages: Tensor  # (M,)
     returns: Tensor  # (M,)
     sequences: Sequences
+    action_masks: Tensor | None = None  # (M, choices); None where nothing was masked
 
 
 class SequenceBuffer(RolloutBuffer):
@@ -108,6 +109,7 @@ class SequenceBuffer(RolloutBuffer):
         self.episode_starts = np.zeros(shape, dtype=np.float32)
         self.sequence_starts = np.zeros(shape, dtype=bool)
         self.state_rows = np.full(shape, -1)  # where in `stored` the state before a step is; -1: not stored
+        self.action_masks: Array | None = None  # (buffer_size, n_envs, choices), made when the first masks come
         self._states: list[Any] = []
         self._age = np.zeros(self.n_envs, dtype=int)  # steps since each environment's sequence began
         self.pos, self.full = 0, False
@@ -130,9 +132,16 @@ class SequenceBuffer(RolloutBuffer):
             self._states.append(tree.index(state, torch.as_tensor(carried, device=self.device)))
 
     def add(
-        self, obs: Any, action: Array, reward: Array, episode_start: Array, value: Tensor, log_prob: Tensor
+        self,
+        obs: Any,
+        action: Array,
+        reward: Array,
+        episode_start: Array,
+        value: Tensor,
+        log_prob: Tensor,
+        action_masks: Array | None = None,
     ) -> None:
-        """Keep one step of every environment, as in SB3."""
+        """Keep one step of every environment, as in SB3; masks (n_envs, choices) of its actions, if there are any."""
         for key, part in self.observation_parts.items():
             part[self.pos] = np.reshape(obs[key] if key else obs, part.shape[1:])
         self.actions[self.pos] = action.reshape(self.n_envs, self.action_dim)
@@ -140,6 +149,10 @@ class SequenceBuffer(RolloutBuffer):
         self.episode_starts[self.pos] = episode_start
         self.values[self.pos] = value.flatten().cpu().numpy()
         self.log_probs[self.pos] = log_prob.cpu().numpy()
+        if action_masks is not None:
+            if self.action_masks is None:
+                self.action_masks = np.zeros((self.buffer_size, *action_masks.shape), bool)
+            self.action_masks[self.pos] = action_masks
         self.pos += 1
         self.full = self.pos == self.buffer_size
 
@@ -157,6 +170,7 @@ class SequenceBuffer(RolloutBuffer):
         self._observations = {key: tensor(part) for key, part in self.observation_parts.items()}
         discrete = isinstance(self.action_space, spaces.Discrete)
         self._actions = tensor(self.actions[..., 0] if discrete else self.actions)
+        self._masks = None if self.action_masks is None else tensor(self.action_masks)
         self._columns = [tensor(a) for a in (self.values, self.log_probs, self.advantages, self.returns)]
         self.stored = tree.cat(self._states)
 
@@ -194,7 +208,9 @@ class SequenceBuffer(RolloutBuffer):
         parts = {key: part[index] for key, part in self._observations.items()}
         sequences = Sequences(step_, row_, int(lengths.max()), tree.index(self.stored, rows.clamp(min=0)), rows < 0)
         values, log_probs, advantages, returns = (column[index] for column in self._columns)
-        return Batch(parts.get("", parts), self._actions[index], values, log_probs, advantages, returns, sequences)
+        masks = None if self._masks is None else self._masks[index]
+        observations = parts.get("", parts)
+        return Batch(observations, self._actions[index], values, log_probs, advantages, returns, sequences, masks)
 
     def successors(self) -> Iterator[tuple[Array, Array]]:
         """Pairs (sequences, the sequences that go on where those end), in an order in which states can be replayed.

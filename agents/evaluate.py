@@ -14,6 +14,7 @@ from memrl import tree
 
 from .build import ALGORITHMS, add_previous, build_envs, check_device, env_seed
 from .errors import UsageError, usage_errors
+from .masks import MaskedPredictor
 from .on_policy import MemoryOnPolicyAlgorithm
 from .runs import add_evaluation, checkpoint_of, load_settings, versions
 from .settings import EvalSettings, TrainSettings
@@ -75,7 +76,7 @@ def play(
             on_step(finished)
 
     returns, lengths = evaluate_policy(
-        model, envs, episodes, deterministic=True, return_episode_rewards=True, callback=watch
+        MaskedPredictor(model, envs), envs, episodes, deterministic=True, return_episode_rewards=True, callback=watch
     )
     known = len(successes) == len(returns)  # type: ignore[arg-type]  # lists, because of return_episode_rewards
     return Evaluation(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from gymnasium import spaces
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -137,6 +138,17 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
             return env
         return VecPreviousInputs(env, action=self.previous_action, reward=self.previous_reward)
 
+    def predict(  # type: ignore[override]
+        self,
+        observation: Array | dict[str, Array],
+        state: tuple[Any, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+        action_masks: Array | None = None,
+    ) -> tuple[Array, tuple[Any, ...] | None]:
+        """As in SB3 and, with masks, MaskablePPO; hand the state back in at the next step."""
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_last_state"]
 
@@ -157,12 +169,17 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
             with torch.no_grad():
                 self._last_state = self.policy.initial_state(env.num_envs)
 
+        maskable = not isinstance(self.action_space, spaces.Box) and is_masking_supported(env)
         for _ in range(n_rollout_steps):
             starts = self._last_episode_starts.astype(bool)
+            masks = get_action_masks(env).reshape(env.num_envs, -1).astype(bool) if maskable else None
             rollout_buffer.begin(self._last_state, starts)
             with torch.no_grad():
                 obs = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-                actions, values, log_probs, state = self.policy(obs, self._last_state, self._tensor(starts))
+                allowed = None if masks is None else self._tensor(masks)
+                actions, values, log_probs, state = self.policy(
+                    obs, self._last_state, self._tensor(starts), action_masks=allowed
+                )
             chosen = actions.cpu().numpy()
             taken = chosen
             if isinstance(self.action_space, spaces.Box):
@@ -178,7 +195,7 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
             self._update_info_buffer(infos, dones)
             if dones.any():
                 rewards = self._bootstrap(rewards, dones, infos, state)
-            rollout_buffer.add(self._last_obs, chosen, rewards, starts, values, log_probs)
+            rollout_buffer.add(self._last_obs, chosen, rewards, starts, values, log_probs, masks)
             self._last_obs, self._last_episode_starts, self._last_state = new_obs, dones, state  # type: ignore[assignment]
 
         with torch.no_grad():

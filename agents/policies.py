@@ -15,11 +15,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor
 
 from memrl import tree
-from memrl.extractors import ImageExtractor, default_extractor
+from memrl.encoders import ImageExtractor, default_extractor
 from memrl.registry import make_core
 
 from .buffer import Sequences
-from .distributions import LightCategorical
+from .distributions import LightCategorical, masked
 
 
 class PolicyState(NamedTuple):
@@ -113,7 +113,12 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         return PolicyState(self.core.initial_state(batch_size), critic)
 
     def forward(  # type: ignore[override]
-        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor, deterministic: bool = False
+        self,
+        obs: PyTorchObs,
+        state: PolicyState,
+        episode_starts: Tensor,
+        deterministic: bool = False,
+        action_masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, PolicyState]:
         """Act for one step.
 
@@ -122,12 +127,13 @@ class MlpMemoryPolicy(ActorCriticPolicy):
             state: what was remembered before them.
             episode_starts: true where an observation opens an episode; memory is reset first. Shape (B,).
             deterministic: take the most likely action.
+            action_masks: true where a choice is allowed, as in `distributions.masked`; None: everything is.
 
         Returns:
             Actions (B, ...), values (B, 1), log-probabilities (B,) and the new state.
         """
         actor, critic, state = self._remember(obs, state, episode_starts)
-        distribution = self._distribution(actor)
+        distribution = self._distribution(actor, action_masks)
         actions = distribution.get_actions(deterministic=deterministic)
         log_prob = distribution.log_prob(actions)
         return actions.reshape((-1, *self.action_space.shape)), self._value(critic), log_prob, state  # type: ignore[misc]
@@ -140,18 +146,18 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         return self._value(critic)
 
     def get_distribution(  # type: ignore[override]
-        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor
+        self, obs: PyTorchObs, state: PolicyState, episode_starts: Tensor, action_masks: Tensor | None = None
     ) -> tuple[Distribution, PolicyState]:
         """Distribution of the actions of B environments, and the new state."""
         actor, _, state = self._remember(obs, state, episode_starts)
-        return self._distribution(actor), state
+        return self._distribution(actor, action_masks), state
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> Any:
         """Not possible without a state: `evaluate_sequences` takes its place."""
         raise NotImplementedError("evaluate_actions knows no state; call evaluate_sequences")
 
     def evaluate_sequences(
-        self, obs: PyTorchObs, actions: Tensor, sequences: Sequences
+        self, obs: PyTorchObs, actions: Tensor, sequences: Sequences, action_masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities and entropies of stored steps, remembering through their whole sequences.
 
@@ -161,6 +167,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
             obs: observations. Shape (M, ...).
             actions: actions. Shape (M, ...).
             sequences: which step of which sequence each of the M is, and the states before the sequences.
+            action_masks: what was allowed when the actions were taken. Shape (M, choices).
 
         Returns:
             Three tensors of shape (M,); entropy is None where the distribution has no closed form.
@@ -170,7 +177,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         actor = critic = sequences.run(self.core, actor_features, sequences.state.actor)
         if self.critic_core is not None:
             critic = sequences.run(self.critic_core, critic_features, sequences.state.critic)
-        distribution = self._distribution(actor)
+        distribution = self._distribution(actor, action_masks)
         return self._value(critic).flatten(), distribution.log_prob(actions), distribution.entropy()
 
     def final_state(self, obs: PyTorchObs, sequences: Sequences) -> PolicyState:
@@ -188,6 +195,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         state: tuple[Any, ...] | None = None,
         episode_start: np.ndarray[Any, Any] | None = None,
         deterministic: bool = False,
+        action_masks: np.ndarray[Any, Any] | None = None,
     ) -> tuple[np.ndarray[Any, Any], tuple[Any, ...] | None]:
         """Actions for observations, and the state to hand in next time.
 
@@ -196,12 +204,14 @@ class MlpMemoryPolicy(ActorCriticPolicy):
             state: what the last call returned; None starts from the initial state.
             episode_start: true where an observation opens an episode. Shape (B,). None: nowhere.
             deterministic: take the most likely action.
+            action_masks: true where a choice is allowed, as in MaskablePPO; None: everything is.
 
         Returns:
             Actions, and a `PolicyState` of NumPy arrays with the environments in axis 0.
 
         Raises:
-            ValueError: the observation does not fit the space, or the state is of another number of environments.
+            ValueError: the observation does not fit the space, the state is of another number of environments, or the
+                masks do not fit the action space.
         """
         self._check_observation(observation)
         self.set_training_mode(False)
@@ -219,7 +229,10 @@ class MlpMemoryPolicy(ActorCriticPolicy):
             if episode_start is not None:
                 starts |= torch.as_tensor(np.asarray(episode_start, dtype=bool), device=self.device)
             latent, _, memory = self._remember(obs, memory, starts)
-            chosen = self._distribution(latent).get_actions(deterministic=deterministic)
+            masks = None
+            if action_masks is not None:
+                masks = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=self.device).reshape(batch, -1)
+            chosen = self._distribution(latent, masks).get_actions(deterministic=deterministic)
         actions = chosen.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc, arg-type]
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
@@ -257,8 +270,11 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         critic, critic_state = self.critic_core.step(critic_features, state.critic)
         return actor, critic, PolicyState(actor_state, critic_state)
 
-    def _distribution(self, latent: Tensor) -> Distribution:
-        return self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(latent))
+    def _distribution(self, latent: Tensor, action_masks: Tensor | None = None) -> Distribution:
+        latent = self.mlp_extractor.forward_actor(latent)
+        if action_masks is None:
+            return self._get_action_dist_from_latent(latent)
+        return masked(self.action_space, self.action_net(latent), action_masks)
 
     def _value(self, latent: Tensor) -> Tensor:
         value: Tensor = self.value_net(self.mlp_extractor.forward_critic(latent))

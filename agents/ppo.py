@@ -148,7 +148,9 @@ class MemoryPPO(MemoryOnPolicyAlgorithm):
 
         Padding never gets here: every tensor of a `Batch` holds real steps only.
         """
-        values, log_prob, entropy = self.policy.evaluate_sequences(batch.observations, batch.actions, batch.sequences)
+        values, log_prob, entropy = self.policy.evaluate_sequences(
+            batch.observations, batch.actions, batch.sequences, batch.action_masks
+        )
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)

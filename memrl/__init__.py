@@ -19,19 +19,24 @@ from memrl.registry import list_cores, make_core, register_core  # noqa: E402
 from memrl.testing import check_core  # noqa: E402
 
 if TYPE_CHECKING:
-    from memrl.extractors import ImageExtractor as ImageExtractor
-    from memrl.extractors import MiniGridExtractor as MiniGridExtractor
+    from memrl.encoders import ImageExtractor as ImageExtractor
+    from memrl.encoders import MiniGridExtractor as MiniGridExtractor
+    from memrl.extractors import MemoryExtractor as MemoryExtractor
 
 __version__ = "0.1.0"
 __all__ = ["MemoryCore", "__version__", "check_core", "list_cores", "make_core", "register_core"]
 
 # Names that need Stable-Baselines3 are looked up on first use, to keep `import memrl` light.
-_LAZY = {"MiniGridExtractor": "memrl.extractors", "ImageExtractor": "memrl.extractors"}
+_LAZY = {
+    "MemoryExtractor": "memrl.extractors",
+    "MiniGridExtractor": "memrl.encoders",
+    "ImageExtractor": "memrl.encoders",
+}
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in {"envs", "agents", "extractors"}:
+    if name in {"envs", "agents", "encoders", "extractors"}:
         return importlib.import_module(f"memrl.{name}")
     raise AttributeError(f"module 'memrl' has no attribute {name!r}")

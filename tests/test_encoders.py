@@ -9,9 +9,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 
+from memrl.encoders import DictExtractor, ImageExtractor, MiniGridExtractor, default_extractor
 from memrl.envs import make_env
 from memrl.envs.missions import encode_mission
-from memrl.extractors import DictExtractor, ImageExtractor, MiniGridExtractor, default_extractor
 
 BALL, KEY, DOOR = OBJECT_TO_IDX["ball"], OBJECT_TO_IDX["key"], OBJECT_TO_IDX["door"]
 RED, GREEN = COLOR_TO_IDX["red"], COLOR_TO_IDX["green"]

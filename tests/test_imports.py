@@ -16,7 +16,7 @@ LIBRARY = ("memrl", "envs", "agents")
 
 # (place, what it may import besides the standard library); first match counts, "a.b" allows all in it.
 ALLOWED = [
-    ("memrl/__init__.py", {"memrl.core", "memrl.registry", "memrl.testing", "memrl.extractors"}),
+    ("memrl/__init__.py", {"memrl.core", "memrl.registry", "memrl.testing", "memrl.encoders", "memrl.extractors"}),
     ("memrl/tree.py", {"torch"}),
     ("memrl/core.py", {"torch", "memrl.tree"}),
     ("memrl/addressing.py", {"torch"}),
@@ -41,9 +41,13 @@ ALLOWED = [
     ("memrl/linkage.py", {"torch"}),
     ("memrl/heads/*.py", {"torch", "memrl.core", "memrl.tree"}),
     ("memrl/testing.py", {"torch", "memrl.core", "memrl.tree"}),
+    ("memrl/encoders.py", {"torch", "gymnasium", "stable_baselines3"}),
     (
         "memrl/extractors.py",
-        {"torch", "numpy", "gymnasium", "stable_baselines3", "memrl.core", "memrl.tree", "memrl.registry"},
+        {
+            *("torch", "numpy", "gymnasium", "stable_baselines3"),
+            *("memrl.core", "memrl.tree", "memrl.registry", "memrl.encoders"),
+        },
     ),
     # Never torch, never a core or an agent: an environment runs without a network.
     ("envs/routes/*.py", {"gymnasium", "numpy", "networkx", "memrl.envs"}),
@@ -63,7 +67,7 @@ ALLOWED = [
                 "memrl.tree",
                 "memrl.registry",
                 "memrl.addressing",
-                "memrl.extractors",
+                "memrl.encoders",
                 "memrl.agents",
             ),
             *("memrl.envs.make_env", "memrl.envs.make_vec_env", "memrl.envs.list_envs"),  # environments only by id

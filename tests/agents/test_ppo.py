@@ -134,7 +134,7 @@ def test_loss_of_every_variant_is_the_reference(variant):
         del model.policy.extract_features
     before = collect(model)
     stored = stored_states(model, before)
-    loosen(model, 0.05)  # now ratios differ from 1, values from the old ones, and stored states are stale
+    loosen(model, 0.07)  # now ratios differ from 1, values from the old ones, and stored states are stale
     clip_vf = kwargs.get("clip_range_vf")
     loss, terms = model.loss(batch_of(model), 0.1, clip_vf)
     thoughts, _ = replay(model, before, stored)

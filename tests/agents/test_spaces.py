@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from memrl.agents import MemoryA2C, MemoryPPO
-from memrl.extractors import DictExtractor, ImageExtractor, MiniGridExtractor
+from memrl.encoders import DictExtractor, ImageExtractor, MiniGridExtractor
 
 from .toys import Scripted, collect, leaves, loosen, make, places, ratios, scripted
 
