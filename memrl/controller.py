@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memrl.gates import start_input_weights
+
 
 class ControllerState(NamedTuple):
     """State of an LSTM controller; of width 0 where a controller has none."""
@@ -18,7 +20,8 @@ class LSTMController(nn.LSTMCell):
     """An LSTM cell on [x ; r], cut in two: what depends on x alone is computed for all steps at once.
 
     Xavier weights, zero biases, and a forget gate that starts open with a bias of 1: the recipe that trains
-    (Csordás & Schmidhuber 2019). Parameters are torch's.
+    (Csordás & Schmidhuber 2019); but the weights of x start as in `gates.start_input_weights`, since Xavier's would
+    hide an observation of few numbers behind many that were read. Parameters are torch's.
 
     Args:
         input_size: I, width of x.
@@ -31,6 +34,7 @@ class LSTMController(nn.LSTMCell):
         self.split = input_size
         for weight in (self.weight_ih, self.weight_hh):
             nn.init.xavier_uniform_(weight)
+        start_input_weights(self.weight_ih[:, :input_size])
         for bias in (self.bias_ih, self.bias_hh):
             nn.init.zeros_(bias)
         self.bias_ih.data[hidden_size : 2 * hidden_size] = 1.0

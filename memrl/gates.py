@@ -4,16 +4,14 @@ import torch
 from torch import Tensor, nn
 
 
-def start_input_weights(rnn: nn.RNNBase) -> None:
-    """Draw the input weights uniformly from ±1/√I, as torch does for linear layers, I being the layer's own inputs.
+def start_input_weights(weight: Tensor) -> None:
+    """Draw input weights (gates, I) uniformly from ±1/√I, as torch does for linear layers.
 
-    torch scales them with the hidden size instead: a layer of 128 units then hardly feels an observation of two numbers
+    For recurrent layers torch goes by the hidden size instead: 128 units then hardly feel an observation of two numbers
     (each moves a gate by at most 0.09), and what a policy learns where it is often, it does where it is rarely too.
     """
-    for layer in range(rnn.num_layers):
-        weight = getattr(rnn, f"weight_ih_l{layer}")
-        bound = weight.shape[1] ** -0.5
-        nn.init.uniform_(weight, -bound, bound)
+    bound = weight.shape[1] ** -0.5
+    nn.init.uniform_(weight, -bound, bound)
 
 
 def chrono_bias(size: int, span: int) -> Tensor:

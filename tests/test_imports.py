@@ -36,7 +36,7 @@ ALLOWED = [
             "memrl.registry",
         },
     ),
-    ("memrl/controller.py", {"torch"}),
+    ("memrl/controller.py", {"torch", "memrl.gates"}),
     ("memrl/gates.py", {"torch"}),
     ("memrl/linkage.py", {"torch"}),
     ("memrl/heads/*.py", {"torch", "memrl.core", "memrl.tree"}),

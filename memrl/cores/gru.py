@@ -48,7 +48,8 @@ class GRU(MemoryCore[GRUState]):
         self.input_size, self.output_size = input_size, config.hidden_size
         check_chrono_span(config.chrono_span)
         self.rnn = nn.GRU(input_size, config.hidden_size, config.num_layers)
-        start_input_weights(self.rnn)
+        for layer in range(config.num_layers):
+            start_input_weights(getattr(self.rnn, f"weight_ih_l{layer}"))
         if config.chrono_span:
             keep = slice(config.hidden_size, 2 * config.hidden_size)  # z, the second of torch's three gates
             for layer in range(config.num_layers):

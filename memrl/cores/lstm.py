@@ -55,8 +55,8 @@ class LSTM(MemoryCore[LSTMState]):
         self.input_size, self.output_size = input_size, config.hidden_size
         self.rnn = nn.LSTM(input_size, config.hidden_size, config.num_layers)
         check_chrono_span(config.chrono_span)
-        start_input_weights(self.rnn)
         for layer in range(config.num_layers):
+            start_input_weights(getattr(self.rnn, f"weight_ih_l{layer}"))
             # torch adds two biases: one starts the gates, the other is 0 for them.
             given, zero = (getattr(self.rnn, f"{bias}_l{layer}").data for bias in ("bias_ih", "bias_hh"))
             inputs, forget = slice(0, config.hidden_size), slice(config.hidden_size, 2 * config.hidden_size)
