@@ -157,15 +157,16 @@ def allocation_weights(usage: Tensor) -> Tensor:
     Returns:
         a, non-negative; sums to 1 - Π u, so to 1 if any slot is free. Shape (B, N).
 
-    Departs from the paper: usages closer than rounding count as equal. The sort order carries no gradient, as there.
+    Departs from the paper: usages closer than rounding count as equal, and the first of equals comes first. The sort
+    order carries no gradient, as there.
 
     >>> allocation_weights(torch.tensor([[0.9, 0.0, 0.5]]))
     tensor([[0., 1., 0.]])
     """
     # Slots that nothing has told apart yet are equally free but for rounding, which differs with the size of the batch
-    # and must not choose between them. So sort by rounded usage, and of equally free slots take the first.
-    coarse = (usage.detach() * torch.finfo(usage.dtype).eps ** -0.75).round()
-    order = coarse.argsort(dim=-1, stable=True)  # φ
+    # and must not choose between them: a little more for each slot than for the one before takes the first of them.
+    slots = torch.arange(usage.shape[-1], dtype=usage.dtype, device=usage.device)
+    order = torch.add(usage.detach(), slots, alpha=16 * torch.finfo(usage.dtype).eps).argsort(dim=-1)  # φ
     rising = usage.gather(-1, order)  # u[φ]
     before = F.pad(rising[..., :-1], (1, 0), value=1.0).cumprod(-1)  # Π_{i<j} u[φ_i]
     return torch.zeros_like(usage).scatter(-1, order, (1 - rising) * before)

@@ -66,6 +66,11 @@ def sharpen_link(weights: Tensor, sharpness: Tensor) -> Tensor:
 
 
 def _follow(link: Tensor, precedence: Tensor, weights: Tensor, reads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if torch.compiler.is_exporting():  # a graph for any batch size, without writing in place
+        scale = (1 - weights).unsqueeze(-1) - weights.unsqueeze(-2)
+        new = scale * link + weights.unsqueeze(-1) * precedence.unsqueeze(-2)
+        new = new * (1 - torch.eye(link.shape[-1], dtype=link.dtype, device=link.device))
+        return new, reads @ new.mT, reads @ new
     rows = max(1, _BLOCK // link[0].numel())
     if rows >= len(link):
         new = (1 - weights).unsqueeze(-1) - weights.unsqueeze(-2)

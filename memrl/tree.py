@@ -91,4 +91,4 @@ def unpack(packed: Tensor, like: Tree) -> Tree:
     if packed.dim() != 2 or packed.shape[1] != size(like):
         raise ValueError(f"packed: shape {tuple(packed.shape)} given, (batch, {size(like)}) needed")
     parts = iter(packed.split([leaf.shape[1:].numel() for leaf in leaves(like)], dim=1))
-    return map(lambda leaf: next(parts).reshape(len(packed), *leaf.shape[1:]), like)
+    return map(lambda leaf: next(parts).reshape(packed.shape[0], *leaf.shape[1:]), like)
