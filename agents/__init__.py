@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .a2c import MemoryA2C
+    from .carry import MemoryAgent
+    from .export import export_policy
     from .masks import MaskedPredictor
     from .policies import CnnMemoryPolicy, MlpMemoryPolicy, MultiInputMemoryPolicy, PolicyState
     from .ppo import MemoryPPO
@@ -19,19 +21,23 @@ __all__ = [
     "CnnMemoryPolicy",
     "MaskedPredictor",
     "MemoryA2C",
+    "MemoryAgent",
     "MemoryPPO",
     "MlpMemoryPolicy",
     "MultiInputMemoryPolicy",
     "PolicyState",
     "RecurrentMemoryPolicy",
     "VecPreviousInputs",
+    "export_policy",
 ]
 
 # Looked up on first use: the command line lives in this package, and `memrl --help` needs no Stable-Baselines3.
 _FILES = {
     "MaskedPredictor": "masks",
     "MemoryA2C": "a2c",
+    "MemoryAgent": "carry",
     "MemoryPPO": "ppo",
+    "export_policy": "export",
     "RecurrentMemoryPolicy": "recurrent_policy",
     "VecPreviousInputs": "previous",
     **dict.fromkeys(("CnnMemoryPolicy", "MlpMemoryPolicy", "MultiInputMemoryPolicy", "PolicyState"), "policies"),

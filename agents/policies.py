@@ -3,6 +3,7 @@
 observation -> features extractor -> core -> mlp_extractor -> action and value heads
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         **kwargs: Any,
     ) -> None:
         self.core_name, self.core_kwargs, self.share_core = core, dict(core_kwargs or {}), share_core
+        self._state_was_lost = self._warned_of_lost_state = False
         if share_core and not kwargs.get("share_features_extractor", True):
             raise ValueError("share_features_extractor: False needs share_core=False, since one core reads one encoder")
         if features_extractor_class is None:
@@ -214,6 +216,7 @@ class MlpMemoryPolicy(ActorCriticPolicy):
                 masks do not fit the action space.
         """
         self._check_observation(observation)
+        self._warn_of_lost_state(state, episode_start)
         self.set_training_mode(False)
         obs, vectorised = self.obs_to_tensor(observation)
         batch = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
@@ -237,6 +240,19 @@ class MlpMemoryPolicy(ActorCriticPolicy):
         if isinstance(self.action_space, spaces.Box):
             actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return actions if vectorised else actions.squeeze(axis=0), tree.map(lambda leaf: leaf.cpu().numpy(), memory)
+
+    def _warn_of_lost_state(self, state: tuple[Any, ...] | None, episode_start: Any) -> None:
+        """Twice in a row without a state, and not because episodes begin: it was not handed back in."""
+        lost = state is None and (episode_start is None or not np.all(episode_start))
+        if lost and self._state_was_lost and tree.size(self.initial_state(1)):
+            warnings.warn(
+                "predict: no state given, so the policy acts without memory; hand in what the last call returned, "
+                "`action, state = model.predict(obs, state)`, or use memrl.agents.MemoryAgent",
+                UserWarning,
+                stacklevel=4,
+            )
+            self._warned_of_lost_state = True
+        self._state_was_lost = lost and not self._warned_of_lost_state
 
     def _check_observation(self, observation: Any) -> None:
         given = f"a {type(observation).__name__}"
