@@ -61,6 +61,8 @@ ALLOWED = [
         {
             *("torch", "numpy", "scipy", "gymnasium", "stable_baselines3", "sb3_contrib", "safetensors"),
             *("tyro", "yaml", "rich", "tqdm", "matplotlib", "tensorboard"),
+            *("onnxscript", "onnxruntime"),  # for exported steps
+            "memrl.__version__",
             "dnc",  # the peer that `memrl bench cores` measures against
             *(
                 "memrl.core",
