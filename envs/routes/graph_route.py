@@ -1,0 +1,300 @@
+"""GraphRoute: a graph is described edge by edge, then a route through it must be named."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ..cards import EnvCard, register_env
+from ..chance import Chance
+from ..vector import Array, ArrayEnv, Outcome, one_of, whole_number
+from .codes import Codes
+from .episodes import ANSWERING, ASKING, OVER, QUERIES, drawn_labels, on_the_way, script, show_positions
+from .graph_picture import View, view_picture, view_text
+from .graphs import Graphs, edge_labels
+from .loaders import load_graph
+from .ranges import Range, drawn_between, whole_range
+from .sources import GivenGraphs, RandomGraphs, Source, check_source
+
+
+@register_env(
+    EnvCard(
+        id="memrl/GraphRoute-v0",
+        horizon=29,
+        remember="a graph of 6 nodes and about 11 named edges, then 3 edges to follow",
+        steps_to_remember=28,
+        optimal_return=1.0,
+        memoryless_return=0.1,
+    )
+)
+class GraphRoute(ArrayEnv):
+    """Hear a graph described edge by edge, then name the nodes of a route through it.
+
+    The graph tasks of Graves et al. 2016, "Hybrid computing using a neural network with dynamic external memory" (the
+    DNC), as reinforcement learning. Nodes and edges have labels, numbers of `digits` digits, that are drawn for each
+    episode: only the procedure can be learned. Random graphs are drawn as in the paper, with each node connected to
+    its nearest neighbours in the plane, except that no edges cross and every node can be reached (`planar_graphs`).
+
+    **What is seen**: zeros and ones. Four for the phase, then three labels, (source, edge, destination), of `digits`
+    digits each, ten for a digit; a label that is not given is all zeros, and so is everything after the last answer.
+
+    1. Description: one edge of the graph at a time, in random order.
+    2. Query: "traversal" gives (start, edge, -), then (-, edge, -) for each further edge to follow; "inference" does
+       the same with relations, labels that all edges of a kind share, as "mother" in a family; "shortest_path" gives
+       (start, -, goal).
+    3. Planning: nothing, for `planning` steps.
+    4. Answer: nothing; with `show_position` the node from which the next edge leads and, in a traversal, its label.
+
+    **What must be remembered, and for how long**: the edges, from their description to the end, and the query.
+
+    **Actions**: a label, as one digit or several. In the answer phase it names the next node: "traversal" and
+    "shortest_path" ask for each node behind the start, "inference" for the last one only. Elsewhere it does not matter.
+
+    **Rewards**: 1/answers for each right answer. In "shortest_path" every node is right that is one edge nearer to the
+    goal, in "inference" every node to which the relations may lead. After a wrong answer the route goes on from a node
+    that would have been right, so each answer counts by itself. With `sparse`, 1 at the end if all answers are right.
+    A right last answer, with `sparse` if all are right, earns `goal_bonus` besides.
+
+    **Ending**: terminated after the last answer, never truncated; `info["is_success"]`: every answer was right.
+    `info["optimal_cost"]` is the number of answers: the edges of the route (in "shortest_path" of a shortest one), 1 in
+    "inference". `info["cost"]` counts 1 for each answer so far and 1 more if it was wrong, and `info["ratio"]` is
+    cost / optimal_cost: 1 at the end of a faultless episode, 2 if nothing was right.
+
+    **Optimal return**: 1 + `goal_bonus`. **Best memoryless return**: 10^-digits, 0.1 by default, whatever the policy:
+    in the answer phase nothing is seen, and the label of the next node is as likely any number. With `show_position` a
+    traversal gives 1/(10^digits - 1), as the next node is another one. In "shortest_path" several nodes may be right,
+    and these numbers become somewhat larger.
+
+    The oracle is a player who forgets nothing; where several answers are right, it gives one of them.
+
+    Args:
+        mode: "traversal", "shortest_path" or "inference".
+        nodes: of the graph, at least 2, or (least, most), drawn for each episode. None: 6, or all of a given graph; a
+            number takes a random part of a given graph that holds together.
+        hops: edges of the route, at least 1, or (least, most), drawn for each episode. Less where the graph has no
+            route so long.
+        degree: K, the number of nearest neighbours in random graphs, at least 1, or (least, most), drawn for each node.
+        digits: of labels, 1 to 3 (the paper: 3); at most 10^digits nodes can be told apart.
+        planning: steps between query and answer, at least 0 (the paper: 10).
+        show_position: see above; may be set between episodes. None: only in "shortest_path", where the paper shows it
+            too, and where after a wrong answer nobody could know from where the route goes on.
+        sparse: reward at the end only.
+        goal_bonus: at least 0.
+        graph: None for random ones, or what `memrl.envs.routes.loaders.load_graph` takes: "underground",
+            "underground-zone-1", "family", a path, a networkx graph, a list of edges. Labels are random for these too.
+        render_mode: "ansi" (text), "rgb_array" (picture) or None.
+
+    Attributes:
+        level: 0 to 1, which may be set between episodes: how far the ranges of `nodes` and `hops` are open, 0 for their
+            least numbers only, 1 (at first) for all.
+
+    Raises:
+        ValueError: a keyword is not as above, labels do not suffice, or the graph is impossible; says where.
+        FileNotFoundError: there is no such file; says where to get it.
+    """
+
+    settable: ClassVar[tuple[str, ...]] = ("level", "show_position")
+
+    def __init__(
+        self,
+        num_envs: int,
+        mode: str = "traversal",
+        nodes: Range | None = None,
+        hops: Range = 3,
+        degree: Range = (1, 3),
+        digits: int = 1,
+        planning: int = 1,
+        show_position: bool | None = None,
+        sparse: bool = False,
+        goal_bonus: float = 0.0,
+        graph: Any = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.mode = one_of("mode", mode, tuple(QUERIES))
+        self.digits = whole_number("digits", digits, least=1, most=3)
+        self._codes = Codes(self.digits)
+        self.num_labels = self._codes.labels
+        self.planning = whole_number("planning", planning, least=0, most=10_000)
+        self._hops, self._degree = whole_range("hops", hops, 1, 1000), whole_range("degree", degree, 1, 100)
+        self._nodes = whole_range("nodes", 6 if nodes is None else nodes, 2, 1_000_000)
+        if not isinstance(sparse, bool | np.bool_):
+            raise ValueError(f"sparse: {sparse!r} given, True or False needed")
+        if isinstance(goal_bonus, bool) or not isinstance(goal_bonus, int | float) or not 0 <= goal_bonus < np.inf:
+            raise ValueError(f"goal_bonus: {goal_bonus!r} given, a finite number of at least 0 needed")
+        self.sparse = bool(sparse)
+        self.goal_bonus = float(goal_bonus)
+        self._level = 1.0
+        self.show_position = show_position
+        self._source: Source = (
+            RandomGraphs(self._nodes[1], self._degree)
+            if graph is None
+            else GivenGraphs(load_graph(graph), None if nodes is None else self._nodes[1])
+        )
+        check_source(self._source, self.mode, self.digits, self._hops[1])
+        # Kinds of edges that share a label; None: each edge has its own.
+        self._kinds = (self._source.kinds or self._source.degree) if mode == "inference" else None
+
+        queries = 1 if mode == "shortest_path" else self._hops[1]
+        self.most_answers = 1 if mode == "inference" else self._hops[1]
+        horizon = self._source.width + queries + self.planning + self.most_answers
+        action_space = spaces.Discrete(10) if self.digits == 1 else spaces.MultiDiscrete([10] * self.digits)
+        space = spaces.Box(0.0, 1.0, (self._codes.width,), np.float32)
+        super().__init__(num_envs, space, action_space, horizon, render_mode)
+
+        n, size = self.num_envs, self._source.size
+        self.source, self.target, self.edge_label = (np.full((n, self._source.width), -1) for _ in range(3))
+        self.node_label = np.zeros((n, size), np.int64)
+        self.node_of = np.full((n, self.num_labels), -1)  # which node has a label
+        self.points = np.full((n, size, 2), np.nan)
+        self.members = np.full((n, size), -1)  # nodes of the given graph
+        self.shown = np.full((n, horizon + 1, 3), self.num_labels, np.int16)
+        self.phases = np.full((n, horizon + 1), OVER, np.int8)
+        self.first_answer, self.answers, self.at, self.next = (np.zeros(n, np.int64) for _ in range(4))
+        self.path = np.full((n, self.most_answers + 1), -1)
+        self.given = np.full((n, self.most_answers), -1)  # labels answered
+        self.right = np.zeros((n, self.most_answers), bool)  # which of them were right
+        self.num_right = np.zeros(n, np.int64)
+        self.rest = np.zeros((n, size), np.int64)  # edges to the goal, in "shortest_path"
+        self.ends = np.zeros((n, size), bool)  # right answers, in "inference"
+        self.shows_position = np.zeros(n, bool)  # in the running episode
+
+    @property
+    def level(self) -> float:
+        """How far the ranges of `nodes` and `hops` are open, from 0 to 1, in episodes that begin from now on."""
+        return self._level
+
+    @level.setter
+    def level(self, level: float) -> None:
+        if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 <= level <= 1:
+            raise ValueError(f"level: {level!r} given, a number from 0 to 1 needed")
+        self._level = float(level)
+
+    @property
+    def show_position(self) -> bool:
+        """Whether the answer phase shows where the route has arrived, in episodes that begin from now on."""
+        return self._show_position
+
+    @show_position.setter
+    def show_position(self, shown: bool | None) -> None:
+        if shown is not None and not isinstance(shown, bool | np.bool_):
+            raise ValueError(f"show_position: {shown!r} given, True, False or None needed")
+        if shown and self.mode == "inference":
+            raise ValueError("show_position: True given, but 'inference' asks for the end of the route only")
+        self._show_position = self.mode == "shortest_path" if shown is None else bool(shown)
+
+    def _begin(self, rows: Array, chance: Chance) -> None:
+        nodes, hops = (drawn_between(chance, bounds, self._level) for bounds in (self._nodes, self._hops))
+        graphs, members = self._source.draw(chance, nodes)
+        if self._kinds and not self._source.kinds:
+            graphs = graphs._replace(relation=edge_labels(chance, graphs, self._kinds))
+        labels = drawn_labels(chance, graphs, self.num_labels, self._kinds)
+        query = QUERIES[self.mode](chance, graphs, labels, hops, self._hops[1])
+        plan = script(graphs, labels, query, self.planning, self.horizon)
+        if self._show_position:
+            show_positions(plan, query, labels, with_edges=self.mode == "traversal")
+
+        self.source[rows], self.target[rows], self.edge_label[rows] = graphs.source, graphs.target, labels.edges
+        self.node_label[rows], self.members[rows] = labels.nodes, members
+        self.node_of[rows] = -1
+        self.node_of[rows[:, None], labels.nodes] = np.arange(graphs.size)
+        if graphs.points is not None:
+            self.points[rows] = graphs.points
+        self.shown[rows], self.phases[rows], self.first_answer[rows] = plan
+        self.answers[rows], self.path[rows], self.num_right[rows] = query.answers, query.path, 0
+        self.at[rows], self.next[rows] = query.path[:, 0], query.path[:, 1]
+        self.given[rows], self.right[rows] = -1, False
+        self.shows_position[rows] = self._show_position
+        if query.rest is not None:
+            self.rest[rows] = query.rest
+        if query.ends is not None:
+            self.ends[rows] = query.ends
+
+    def _step(self, actions: Array) -> Outcome:
+        turn = self.steps - 1 - self.first_answer
+        rows = np.flatnonzero(turn >= 0)  # of the copies that were to answer
+        turn, label = turn[rows], (actions if self.digits == 1 else self._codes.labels_of(actions))[rows]
+        node = self.node_of[rows, label]
+        right = self._is_right(rows, node)
+        self.given[rows, turn], self.right[rows, turn] = label, right
+        self.num_right[rows] += right
+        self._go_on(rows, turn + 1, np.where(right, node, self.next[rows]))
+
+        over, faultless = self.steps == self.first_answer + self.answers, self.num_right == self.answers
+        rewards = np.zeros(self.num_envs)
+        if self.sparse:
+            rewards += (1.0 + self.goal_bonus) * (over & faultless)
+        else:
+            rewards[rows] = right / self.answers[rows] + self.goal_bonus * (right & over[rows])
+        return Outcome(rewards, over, faultless)
+
+    def _is_right(self, rows: Array, node: Array) -> Array:
+        """Whether nodes (k,), -1 for none, are right answers now, in the copies `rows`. bool, (k,)."""
+        if self.mode == "inference":
+            return (node >= 0) & self.ends[rows, node]
+        if self.mode == "traversal":
+            return np.asarray(node == self.next[rows])
+        on = on_the_way(self._graphs(rows), self.rest[rows], self.at[rows])
+        return np.asarray((on & (self.target[rows] == node[:, None])).any(axis=1))
+
+    def _go_on(self, rows: Array, turn: Array, at: Array) -> None:
+        """Put the routes of the copies `rows` to nodes `at` (k,), before answer number `turn` (k,)."""
+        self.at[rows] = at
+        if self.mode == "shortest_path":
+            edge = on_the_way(self._graphs(rows), self.rest[rows], at).argmax(axis=1)
+            self.next[rows] = self.target[rows, edge]
+            seeing = self.shows_position[rows] & (turn < self.answers[rows])
+            rows, at = rows[seeing], at[seeing]
+            self.shown[rows, self.steps[rows], 0] = self.node_label[rows, at]
+        else:
+            self.next[rows] = self.path[rows, np.minimum(turn + 1, self.most_answers)]
+
+    def _graphs(self, rows: Array) -> Graphs:
+        return Graphs(self._source.size, self.source[rows], self.target[rows])
+
+    def _observe(self) -> Array:
+        now = self._all, self.steps
+        return self._codes.observe(self.phases[now], self.shown[now])
+
+    def report(self) -> dict[str, Array]:
+        """Optimal cost, cost so far and their ratio, as the class's docstring defines them."""
+        answered = np.clip(self.steps - self.first_answer, 0, self.answers)
+        cost = 2 * answered - self.num_right
+        return {"optimal_cost": self.answers, "cost": cost, "ratio": cost / self.answers}
+
+    def oracle(self) -> Array:
+        """A node that is right, by its label."""
+        node = np.where(self.phases[self._all, self.steps] == ANSWERING, self.next, 0)
+        labels = self.node_label[self._all, node]
+        return labels if self.digits == 1 else self._codes.digits_of(labels)
+
+    def text(self, copy: int = 0) -> str:
+        """The graph from node to node, the query, the right answer and the answers that were given."""
+        return view_text(self._view(copy))
+
+    def picture(self, copy: int = 0) -> NDArray[np.uint8]:
+        """A map of the graph with the route that is asked for."""
+        return view_picture(self._view(copy))
+
+    def _view(self, copy: int) -> View:
+        used, step = self.source[copy] >= 0, int(self.steps[copy])
+        count = int(self.answers[copy])
+        names, phases = self._source.names, self.phases[copy]
+        path = self.path[copy, : count + 1]
+        return View(
+            mode=self.mode,
+            digits=self.digits,
+            phase=int(phases[step]),
+            step=step,
+            steps=int(self.first_answer[copy]) + count,
+            edges=np.stack([self.source[copy], self.target[copy], self.edge_label[copy]], axis=1)[used],
+            node_labels=self.node_label[copy],
+            names=tuple(names[node] if node >= 0 else "" for node in self.members[copy]) if names else (),
+            points=self.points[copy],
+            asked=self.shown[copy, phases == ASKING],
+            path=path,
+            ends=np.flatnonzero(self.ends[copy]) if self.mode == "inference" else path[-1:],
+            at=int(self.at[copy]),
+            given=self.given[copy, :count],
+            right=self.right[copy, :count],
+        )

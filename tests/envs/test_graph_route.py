@@ -1,0 +1,556 @@
+"""memrl/GraphRoute-v0 against a referee who sees observations only, networkx, counts and hostile graphs."""
+
+import itertools
+import math
+import os
+import pickle
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import gymnasium as gym
+import networkx as nx
+import numpy as np
+import pytest
+
+from memrl.envs import GraphRoute, list_envs, make_env, make_vec_env
+
+DATA = Path(os.environ.get("MEMRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+needs_data = pytest.mark.skipif(not (DATA / "underground").exists(), reason=f"no data in {DATA}; set MEMRL_DATA")
+(CARD,) = [card for card in list_envs() if card.id == "memrl/GraphRoute-v0"]
+FAMILY = [
+    *[("ann", "child", "bob"), ("ann", "child", "cid"), ("bob", "mother", "ann"), ("cid", "mother", "ann")],
+    *[("bob", "child", "dora"), ("dora", "father", "bob"), ("cid", "child", "eve"), ("eve", "father", "cid")],
+    *[("cid", "child", "fay"), ("fay", "father", "cid"), ("bob", "brother", "cid"), ("cid", "brother", "bob")],
+]
+SETTINGS = [
+    {},
+    {"show_position": True},
+    {"digits": 3, "planning": 10},
+    {"nodes": (2, 9), "hops": (1, 5), "degree": 2},
+    {"nodes": 14, "digits": 2, "hops": 7, "planning": 0},
+    {"mode": "shortest_path"},
+    {"mode": "shortest_path", "nodes": (3, 30), "hops": (1, 6), "digits": 3, "degree": (1, 4)},
+    {"mode": "shortest_path", "graph": nx.grid_2d_graph(4, 4), "hops": (2, 6), "digits": 2},
+    {"mode": "inference"},
+    {"mode": "inference", "nodes": (2, 8), "hops": (1, 4), "digits": 2},
+    {"mode": "inference", "graph": FAMILY, "hops": (1, 4)},
+    {"mode": "inference", "graph": FAMILY, "nodes": (2, 5), "hops": 2},
+    {"graph": FAMILY, "hops": (1, 4)},
+]
+every_setting = pytest.mark.parametrize("keywords", SETTINGS, ids=str)
+
+
+def make(n, **keywords):
+    return GraphRoute(n, **keywords)
+
+
+class Referee:
+    """One episode, from what is seen: notes all triples, and says which labels are right."""
+
+    def __init__(self, mode, digits):
+        self.mode, self.digits = mode, digits
+        self.phases, self.edges, self.query, self.turn = [], [], [], 0
+        self.at = None
+
+    def look(self, seen):
+        """Note an observation; returns the phase and the labels, None for no label."""
+        assert set(np.unique(seen)) <= {0.0, 1.0}
+        phase = int(seen[:4].argmax()) if seen[:4].sum() == 1 else None
+        labels = []
+        for part in np.split(seen[4:], 3):
+            blocks = np.split(part, self.digits)
+            assert len({block.sum() for block in blocks}) == 1
+            labels.append(int("".join(str(block.argmax()) for block in blocks)) if part.any() else None)
+        self.phases.append(phase)
+        if phase == 0:
+            assert None not in labels
+            self.edges.append(tuple(labels))
+        elif phase == 1:
+            self.query.append(tuple(labels))
+        elif phase == 2 or phase is None:
+            assert labels == [None] * 3
+        return phase, labels
+
+    def begin_answer(self):
+        """Work out the answers."""
+        steps = [edge for _, edge, _ in self.query]
+        self.at = start = self.query[0][0]
+        if self.mode == "shortest_path":
+            (triple,) = self.query
+            assert triple[1] is None
+            self.graph, self.goal = nx.DiGraph((a, b) for a, _, b in self.edges), triple[2]
+            self.answers = nx.shortest_path_length(self.graph, start, self.goal)
+            self.toward = dict(nx.single_target_shortest_path_length(self.graph, self.goal))
+            return
+        assert [triple for triple in self.query if triple[2] is not None] == []
+        assert [triple[0] for triple in self.query[1:]] == [None] * (len(steps) - 1)
+        reached = [{start}]
+        for label in steps:
+            reached.append({b for a, edge, b in self.edges if a in reached[-1] and edge == label})
+        self.rights = reached[1:] if self.mode == "traversal" else reached[-1:]
+        self.answers = len(self.rights)
+
+    def right(self):
+        """Labels that are right now."""
+        if self.mode == "shortest_path":
+            return {b for b in self.graph[self.at] if self.toward[b] == self.toward[self.at] - 1}
+        return self.rights[self.turn]
+
+
+def digits_of(label, digits):
+    return [int(digit) for digit in f"{label:0{digits}d}"]
+
+
+def play(env, seed, choose, shows):
+    """One episode of a single environment under the referee's eyes; `choose` takes the right labels.
+
+    Yields (reward, whether the answer was right, info) of each step of the answer phase.
+    """
+    program = env.unwrapped.copies
+    mode, digits = program.mode, program.digits
+    referee = Referee(mode, digits)
+    seen, info = env.reset(seed=seed)
+    wrong = over = 0
+    while not over:
+        phase, labels = referee.look(seen)
+        action, asked = env.action_space.sample(), phase == 3
+        if asked:
+            if referee.at is None:
+                referee.begin_answer()
+            if mode == "shortest_path" and shows:
+                referee.at = labels[0]
+                assert labels[1:] == [None, None]
+            elif shows:
+                before = referee.query[0][0] if referee.turn == 0 else min(referee.rights[referee.turn - 1])
+                assert labels == [before, referee.query[referee.turn][1], None]
+            else:
+                assert labels == [None] * 3
+            right = referee.right()
+            assert right
+            label = choose(right, 10**digits)
+            action = label if digits == 1 else np.array(digits_of(label, digits))
+            assert info["cost"] == referee.turn + wrong
+            wrong += label not in right
+        seen, reward, over, truncated, info = env.step(action)
+        assert not truncated
+        if asked:
+            referee.turn += 1
+            assert info["optimal_cost"] == referee.answers
+            assert info["cost"] == referee.turn + wrong
+            assert info["ratio"] == (referee.turn + wrong) / referee.answers
+            assert over == (referee.turn == referee.answers)
+            yield reward, label in right, info
+            if mode == "shortest_path" and not shows and label in right:
+                referee.at = label
+        else:
+            assert (reward, over) == (0.0, False)
+    assert info["is_success"] == (wrong == 0)
+    assert referee.look(seen)[0] is None
+    assert referee.phases[:-1] == sorted(referee.phases[:-1])
+    assert Counter(referee.phases)[2] == program.planning
+    assert len(referee.phases) - 1 <= program.horizon
+
+
+def some_right(random, share):
+    """Chooses a right label with probability `share`, else any label."""
+    return lambda right, labels: (
+        int(random.choice(sorted(right))) if random.random() < share else int(random.integers(labels))
+    )
+
+
+@every_setting
+def test_whoever_remembers_what_was_shown_earns_one(keywords):
+    env = make_env("memrl/GraphRoute-v0", **keywords)
+    shows = env.unwrapped.show_position
+    for seed in range(25):
+        steps = list(play(env, seed, some_right(np.random.default_rng(seed), 1.0), shows))
+        assert sum(reward for reward, _, _ in steps) == pytest.approx(1.0)
+        assert steps[-1][2]["ratio"] == 1.0
+        assert steps[-1][2]["is_success"]
+
+
+@every_setting
+def test_every_answer_counts_by_itself(keywords):
+    if keywords.get("mode") == "shortest_path":
+        assert make(1, **keywords).show_position  # the referee must be told where a wrong answer leads
+    env = make_env("memrl/GraphRoute-v0", **keywords)
+    verdicts = Counter()
+    for seed in range(40):
+        steps = list(play(env, seed, some_right(np.random.default_rng(seed), 0.5), env.unwrapped.show_position))
+        for reward, right, info in steps:
+            verdicts[right] += 1
+            assert reward == (1 / info["optimal_cost"] if right else 0.0)
+        assert len(steps) == steps[0][2]["optimal_cost"]
+    assert min(verdicts[True], verdicts[False]) > 10
+
+
+@every_setting
+def test_the_oracle_is_always_right(keywords):
+    envs = make(64, **keywords)
+    envs.reset(seed=0)
+    earned, episodes = 0.0, 0
+    for _ in range(3 * envs.horizon):
+        _, rewards, over, _, infos = envs.step(envs.oracle())
+        earned, episodes = earned + rewards.sum(), episodes + over.sum()
+        if over.any():
+            assert infos["final_info"]["is_success"][over].all()
+            assert (infos["final_info"]["ratio"][over] == 1).all()
+    assert episodes >= 128
+    # The running episodes have earned at most 1 each.
+    assert episodes - 1e-6 <= earned <= episodes + 64 + 1e-6
+
+
+def test_after_a_wrong_answer_on_a_shortest_path_the_route_goes_on_as_the_oracle_would():
+    envs = make(200, mode="shortest_path", graph=nx.grid_2d_graph(5, 5), hops=5, digits=2)
+    envs.reset(seed=0)
+    while not (envs.phases[np.arange(200), envs.steps] == 3).all():
+        envs.step(envs.oracle())
+    wanted = envs.next.copy()
+    envs.step((envs.oracle() + 1) % 10)  # some other node, or none
+    assert (envs.num_right <= 1).all()
+    wrong = envs.num_right == 0
+    assert wrong.sum() > 150
+    assert (envs.at[wrong] == wanted[wrong]).all()
+
+
+def test_returns_with_sparse_reward_and_bonus():
+    def returns(share, **keywords):
+        env = make_env("memrl/GraphRoute-v0", **keywords)
+        for seed in range(60):
+            steps = list(play(env, seed, some_right(np.random.default_rng(seed), share), env.unwrapped.show_position))
+            yield [reward for reward, _, _ in steps], [right for _, right, _ in steps]
+
+    ends = Counter()
+    for rewards, right in returns(0.8, goal_bonus=0.5):
+        assert rewards == [a / 3 for a in right[:-1]] + [right[-1] / 3 + 0.5 * right[-1]]
+    for rewards, right in returns(0.8, sparse=True, goal_bonus=0.25):
+        ends[all(right), right[-1]] += 1
+        assert rewards == [0.0] * (len(right) - 1) + [1.25 * all(right)]
+    for rewards, right in returns(0.8, sparse=True, mode="shortest_path", hops=2):
+        assert rewards == [0.0] * (len(right) - 1) + [float(all(right))]
+    assert all(ends[case] for case in [(True, True), (False, True), (False, False)])
+
+
+# -- the best memoryless return -------------------------------------------------------------------------------------
+
+
+def answers_of_random_play(steps, n=1024, **keywords):
+    """What was seen when an answer was due, and for each label whether it would have been right, over many answers.
+
+    Answers do not change what is right next in a traversal, so all labels are judged at once.
+    """
+    envs = make(n, **keywords)
+    assert envs.mode == "traversal"
+    obs, _ = envs.reset(seed=0)
+    seen, right, weight = [], [], []
+    for _ in range(steps):
+        rows = np.flatnonzero(envs.phases[np.arange(n), envs.steps] == 3)
+        seen.append(obs[rows])
+        right.append(envs.node_of[rows] == envs.next[rows, None])
+        weight.append(1 / envs.answers[rows])
+        obs, *_ = envs.step(envs.action_space.sample() * 0)
+    return np.concatenate(seen), np.concatenate(right), np.concatenate(weight)
+
+
+def test_without_memory_every_answer_is_as_good_as_any():
+    """Where nothing is seen, a memoryless policy is a distribution over labels; its return is linear in it."""
+    seen, right, weight = answers_of_random_play(400)
+    assert len(np.unique(seen, axis=0)) == 1  # the answer phase looks alike, always
+    assert (right.sum(axis=1) == 1).all()  # so the returns of the ten constant answers add up to 1
+    returns = 3 * (right * weight[:, None]).mean(axis=0)  # three answers of one episode
+    assert returns.sum() == pytest.approx(1.0)
+    error = math.sqrt(0.1 * 0.9 / len(right))
+    assert len(right) > 50_000
+    assert np.abs(returns - CARD.memoryless_return).max() < 4.5 * error
+
+
+def test_constant_answers_earn_what_the_card_says():
+    returns = []
+    for label in range(10):
+        envs = make(512)
+        envs.reset(seed=label)
+        total, episodes = 0.0, 0
+        for _ in range(60):
+            _, rewards, over, _, _ = envs.step(np.full(512, label))
+            total, episodes = total + rewards.sum(), episodes + over.sum()
+        returns.append(total / episodes)
+    assert np.abs(np.array(returns) - CARD.memoryless_return).max() < 0.02
+
+
+def test_a_shown_position_helps_the_memoryless_a_little():
+    """The best map from (position, edge) to label: only the position itself is known to be wrong."""
+    seen, right, _ = answers_of_random_play(900, show_position=True)
+    position, edge = seen[:, 4:14].argmax(axis=1), seen[:, 14:24].argmax(axis=1)
+    chances = np.zeros((10, 10, 10))
+    for p, e in itertools.product(range(10), range(10)):
+        chances[p, e] = right[(position == p) & (edge == e)].mean(axis=0)
+        assert chances[p, e, p] == 0.0
+        assert ((position == p) & (edge == e)).sum() > 900
+    others = chances[~np.eye(10, dtype=bool)[:, None].repeat(10, axis=1)]
+    error = math.sqrt(1 / 9 * 8 / 9 / (len(right) / 100))
+    assert np.abs(others - 1 / 9).max() < 5 * error
+
+
+# -- sizes and the curriculum ---------------------------------------------------------------------------------------
+
+
+def episode_sizes(envs, episodes):
+    """Nodes and hops of many episodes, from the observations."""
+    sizes, nodes = Counter(), [set() for _ in range(envs.num_envs)]
+    obs, infos = envs.reset(seed=0)
+    while sizes.total() < episodes:
+        describing = obs[:, 0] == 1
+        codes = obs[:, 4 : 4 + 10 * envs.digits].reshape(envs.num_envs, envs.digits, 10).argmax(axis=2)
+        for row in np.flatnonzero(describing):
+            nodes[row].add(tuple(codes[row].tolist()))
+        obs, _, over, _, infos = envs.step(envs.oracle())
+        for row in np.flatnonzero(over):
+            sizes[len(nodes[row]), int(infos["final_info"]["optimal_cost"][row])] += 1
+            nodes[row] = set()
+    return sizes
+
+
+def test_sizes_are_uniform_in_their_ranges():
+    sizes = episode_sizes(make(64, nodes=(3, 6), hops=(1, 3)), 6000)
+    assert set(sizes) == set(itertools.product(range(3, 7), range(1, 4)))
+    share = 1 / 12
+    total = sizes.total()
+    # Long episodes are underrepresented among those that end early, by less than a hundredth here.
+    assert all(abs(count / total - share) < 0.01 + 4.5 * math.sqrt(share / total) for count in sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("level", "nodes", "hops"),
+    [(0.0, {3}, {1}), (0.34, {3, 4}, {1, 2}), (0.5, {3, 4, 5}, {1, 2}), (1.0, {3, 4, 5, 6}, {1, 2, 3})],
+)
+def test_the_level_opens_the_ranges(level, nodes, hops):
+    envs = make(32, nodes=(3, 6), hops=(1, 3))
+    assert envs.level == 1.0
+    envs.level = level
+    sizes = episode_sizes(envs, 500)
+    assert {size for size, _ in sizes} == nodes
+    assert {cost for _, cost in sizes} == hops
+
+
+def test_a_callback_raises_the_level_of_every_kind_of_environment():
+    keywords = {"nodes": (2, 6), "hops": (1, 3)}
+    vec = make_vec_env("memrl/GraphRoute-v0", 3, seed=0, **keywords)
+    vec.set_attr("level", 0.25)
+    vec.set_attr("show_position", True)
+    assert vec.get_attr("level") == [0.25] * 3
+    assert (vec.envs.unwrapped.level, vec.envs.unwrapped.show_position) == (0.25, True)
+    single = make_env("memrl/GraphRoute-v0", **keywords)
+    single.unwrapped.level = 0.25
+    single.unwrapped.show_position = True
+    assert (single.unwrapped.copies.level, single.unwrapped.copies.show_position) == (0.25, True)
+    wrapped = gym.wrappers.FlattenObservation(gym.make("memrl/GraphRoute-v0", **keywords))
+    wrapped.set_wrapper_attr("level", 0.75)
+    assert wrapped.unwrapped.copies.level == wrapped.get_wrapper_attr("level") == 0.75
+    for bad in (-0.1, 1.5, float("nan"), "high", True, None):
+        with pytest.raises(ValueError, match=r"^level: "):
+            single.unwrapped.level = bad
+
+
+def test_showing_the_position_takes_effect_with_the_next_episode():
+    envs = make(8)
+    envs.reset(seed=0)
+    envs.show_position = True
+    shown = defaultdict(set)
+    episode = np.zeros(8, int)
+    for _ in range(80):
+        obs, _, over, _, _ = envs.step(envs.oracle())
+        answering = (obs[:, 3] == 1) & ~over
+        for row in np.flatnonzero(answering):
+            shown[min(episode[row], 1)].add(bool(obs[row, 4:].any()))
+        episode += over
+    assert shown == {0: {False}, 1: {True}}
+
+
+def test_a_route_is_shorter_where_the_graph_has_none_so_long():
+    line = [(0, 1), (1, 2), (2, 3), (0, 2)]
+    sizes = episode_sizes(make(8, graph=line, hops=(1, 3)), 200)
+    assert {cost for _, cost in sizes} == {1, 2, 3}
+    sizes = episode_sizes(make(8, mode="shortest_path", nodes=(2, 6), hops=5, degree=1), 400)
+    assert {size for size, _ in sizes} == set(range(2, 7))
+    assert all(cost < size for size, cost in sizes)
+    assert len({cost for _, cost in sizes}) == 5
+
+
+# -- copies, pictures, pickles --------------------------------------------------------------------------------------
+
+
+@every_setting
+def test_a_copy_is_the_same_alone(keywords):
+    few, many = make(2, **keywords), make(7, **keywords)
+    actions = np.random.default_rng(0).integers(0, 10, (200, 7, *few.single_action_space.shape))
+    np.testing.assert_array_equal(few.reset(seed=2)[0], many.reset(seed=0)[0][2:4])
+    for action in actions:
+        (seen, rewards, over, *_), (all_seen, all_rewards, all_over, *_) = few.step(action[2:4]), many.step(action)
+        np.testing.assert_array_equal(seen, all_seen[2:4])
+        assert rewards.tolist() == all_rewards[2:4].tolist()
+        assert over.tolist() == all_over[2:4].tolist()
+
+
+@every_setting
+def test_pictures_and_texts_at_every_step(keywords):
+    envs = make(1, render_mode="rgb_array", **keywords)
+    envs.reset(seed=3)
+    pictures = [envs.render()[0]]
+    while envs.phases[0, envs.steps[0]] != 3:
+        envs.step(envs.oracle())
+        assert f"step {envs.steps[0]} of " in envs.text()
+        pictures.append(envs.render()[0])
+    assert len({picture.shape for picture in pictures}) == 1
+    assert all((a != b).any() for a, b in itertools.pairwise(pictures))
+
+
+def test_the_text_says_what_is_hidden():
+    envs = make(1, graph=[("a", "b"), ("b", "a"), ("b", "c"), ("c", "b")], hops=2, render_mode="ansi")
+    envs.reset(seed=0)
+    label = dict(zip(envs._source.names, envs.node_label[0].tolist(), strict=True))
+    for _ in range(4 + 2 + 1 + 1):
+        envs.step(envs.oracle())
+    text = envs.render()[0]
+    first, *_, query, right, given = text.splitlines()
+    assert first == "traversal: answer, step 8 of 9"
+    assert query.startswith(f"query: from {label[envs._source.names[envs.path[0, 0]]]} ")
+    reached = [envs._source.names[node] for node in envs.path[0, 1:]]
+    assert right == "right: " + " ".join(f"{label[name]} {name}" for name in reached)
+    assert given == f"given: {label[reached[0]]} ?"
+    assert f"  {label['a']} a: {envs.edge_label[0][(envs.source[0] == 0)][0]}>{label['b']}" in text
+
+
+def test_pickles_with_a_graph_of_its_own():
+    env = make_env("memrl/GraphRoute-v0", graph=nx.cycle_graph(5), mode="shortest_path", hops=2)
+    env.reset(seed=0)
+    twin = pickle.loads(pickle.dumps(env))
+    for _ in range(30):
+        (seen, reward, over, *_), (other, same, *_) = (
+            env.step(env.unwrapped.oracle()),
+            twin.step(twin.unwrapped.oracle()),
+        )
+        np.testing.assert_array_equal(seen, other)
+        assert reward == same
+        if over:
+            np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
+
+
+# -- real and hostile graphs -----------------------------------------------------------------------------------------
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("keywords", "episode"),
+    [
+        ({"graph": "underground-zone-1", "hops": 7, "planning": 10}, 230 + 7 + 10 + 7),
+        ({"graph": "underground-zone-1", "mode": "shortest_path", "hops": 4, "planning": 10}, 230 + 1 + 10 + 4),
+        ({"graph": "underground", "mode": "shortest_path", "hops": 36}, 812 + 1 + 1 + 36),
+        ({"graph": "underground-zone-1", "mode": "inference", "hops": 2}, 230 + 2 + 1 + 1),
+        ({"graph": "family", "nodes": (5, 20), "mode": "inference", "hops": (1, 4)}, None),
+    ],
+    ids=str,
+)
+def test_the_referee_finds_its_way_in_london_and_among_relatives(monkeypatch, keywords, episode):
+    monkeypatch.setenv("MEMRL_DATA", str(DATA))
+    env = make_env("memrl/GraphRoute-v0", digits=3, **keywords)
+    for seed in range(3):
+        steps = list(play(env, seed, some_right(np.random.default_rng(seed), 1.0), env.unwrapped.show_position))
+        assert sum(reward for reward, _, _ in steps) == pytest.approx(1.0)
+        assert episode is None or env.unwrapped.copies.steps[0] == episode
+
+
+def test_parts_of_a_graph_of_a_hundred_thousand_nodes():
+    grid = [(i, i + 1) for i in range(99_999)] + [(i, i + 317) for i in range(99_683)]
+    with pytest.raises(ValueError, match=r"tell 1000 labels apart, but there are 100000 nodes; nodes=\.\.\. takes"):
+        make(1, graph=grid, digits=3)
+    with pytest.raises(ValueError, match=r"there are 100000 nodes$"):
+        make(1, nodes=100_000, digits=3)
+    envs = make(16, graph=grid, nodes=(5, 30), digits=2)
+    assert envs.horizon < 200
+    envs.reset(seed=0)
+    for _ in range(200):
+        envs.step(envs.oracle())
+    star = [(0, i) for i in range(1, 100_000)] + [(i, 0) for i in range(1, 100_000)]
+    envs = make(4, graph=star, nodes=8, mode="shortest_path", hops=2)
+    envs.reset(seed=0)
+    _, rewards, _, _, infos = [envs.step(envs.oracle()) for _ in range(14 + 1 + 1 + 2)][-1]
+    assert rewards.tolist() == [0.5] * 4
+    assert infos["final_info"]["is_success"].all()
+
+
+def test_graphs_in_pieces_and_with_dead_ends_are_solved():
+    pieces = nx.disjoint_union(nx.path_graph(4), nx.cycle_graph(5))
+    for mode in ("traversal", "shortest_path", "inference"):
+        env = make_env("memrl/GraphRoute-v0", graph=pieces, mode=mode, hops=2)
+        for seed in range(20):
+            steps = list(play(env, seed, some_right(np.random.default_rng(seed), 1.0), env.unwrapped.show_position))
+            assert sum(reward for reward, _, _ in steps) == pytest.approx(1.0)
+        env = make_env("memrl/GraphRoute-v0", graph=[("a", "b"), ("c", "b"), ("d", "e")], mode=mode, hops=1)
+        assert [reward for reward, _, _ in play(env, 0, lambda right, _: min(right), env.unwrapped.show_position)] == [
+            1.0
+        ]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"mode": "walk"}, "^mode: 'walk' given, one of 'traversal', 'shortest_path', 'inference' needed"),
+        ({"nodes": 1}, "^nodes: 1 given, a whole number of at least 2"),
+        ({"nodes": (6, 3)}, "^nodes: .*the least of both must come first"),
+        ({"nodes": (3, 4, 5)}, "^nodes: "),
+        ({"nodes": 2.5}, "^nodes: "),
+        ({"nodes": float("nan")}, "^nodes: "),
+        ({"nodes": 11}, "^digits: 1 given, which tell 10 labels apart, but there are 11 nodes$"),
+        ({"hops": 0}, "^hops: 0 given"),
+        ({"hops": (0, 2)}, "^hops: 0 given"),
+        ({"hops": 10**9}, "^hops: .*at most 1000"),
+        ({"hops": 6, "mode": "shortest_path"}, "^hops: 6 given, but the longest route is 5 for mode 'shortest_path'"),
+        ({"degree": 0}, "^degree: 0 given"),
+        ({"degree": "three"}, "^degree: "),
+        ({"digits": 0}, "^digits: 0 given"),
+        ({"digits": 4}, "^digits: 4 given, at most 3"),
+        ({"planning": -1}, "^planning: -1 given"),
+        ({"planning": 10**9}, "^planning: "),
+        ({"show_position": "yes"}, "^show_position: 'yes' given"),
+        ({"show_position": True, "mode": "inference"}, "^show_position: True given, but 'inference'"),
+        ({"sparse": 1}, "^sparse: 1 given"),
+        ({"goal_bonus": -1}, "^goal_bonus: -1 given"),
+        ({"goal_bonus": float("nan")}, "^goal_bonus: nan given"),
+        ({"goal_bonus": float("inf")}, "^goal_bonus: inf given"),
+        ({"goal_bonus": None}, "^goal_bonus: None given"),
+        ({"graph": []}, "a graph with an edge needed"),
+        ({"graph": nx.path_graph(1)}, "a graph with an edge needed"),
+        ({"graph": [(0, 0)]}, "edge 0: an edge from 0 to itself"),
+        ({"graph": [(0, 1), (0, 1)]}, "the same edge"),
+        ({"graph": nx.path_graph(3), "nodes": 4}, "^nodes: 4 given, but the largest part"),
+        ({"graph": nx.path_graph(12)}, "^digits: 1 given, .* there are 12 nodes; nodes=... takes parts of it"),
+        ({"graph": [(0, 1), (1, 2)], "hops": 3}, "^hops: 3 given, but the longest route is 2 for mode 'traversal'"),
+        ({"graph": nx.path_graph(4), "hops": 4, "mode": "shortest_path"}, "^hops: 4 given, but the longest route is 3"),
+        ({"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1}, "^digits: .* 11 edges leave one node"),
+        ({"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1, "mode": "inference"}, "^digits: .* 11 relations"),
+    ],
+    ids=str,
+)
+def test_bad_keywords_and_impossible_graphs_are_named(keywords, message):
+    with pytest.raises(ValueError, match=message):
+        make(2, **keywords)
+
+
+def test_weights_that_cannot_be_are_refused():
+    graph = nx.Graph()
+    graph.add_edge(0, 1, weight=-2.0)
+    with pytest.raises(ValueError, match=r"weight -2\.0"):
+        make(1, graph=graph, hops=1)
+    graph[0][1]["weight"] = float("nan")
+    with pytest.raises(ValueError, match="weight nan"):
+        make(1, graph=graph, hops=1)
+
+
+@pytest.mark.parametrize(("digits", "shape"), [(1, ()), (2, (2,)), (3, (3,))])
+def test_spaces(digits, shape):
+    env = make_env("memrl/GraphRoute-v0", digits=digits)
+    assert env.observation_space == gym.spaces.Box(0.0, 1.0, (4 + 30 * digits,), np.float32)
+    assert env.action_space == (gym.spaces.Discrete(10) if digits == 1 else gym.spaces.MultiDiscrete([10] * digits))
+    env.reset(seed=0)
+    assert np.shape(env.unwrapped.oracle()) == shape
+    assert env.unwrapped.copies.horizon == 22 + 3 + 1 + 3 == CARD.horizon
