@@ -101,12 +101,12 @@ def _draw_head(canvas: Canvas, scene: Scene) -> None:
 
 
 def _draw_shelf(canvas: Canvas, scene: Scene, cell: int, x: float, y: float, size: int) -> None:
-    good = int(scene.content[cell])
+    good, edge, inset = int(scene.content[cell]), max(1, size // 14), size // 7
     canvas.box(x, y, x + size - 1, y + size - 1, CUE if good in scene.orders else _RACK)
-    canvas.box(x + 3, y + 3, x + size - 4, y + size - 4, _SHELF)
+    canvas.box(x + edge, y + edge, x + size - 1 - edge, y + size - 1 - edge, _SHELF)
     if good >= 0:
         color = _COLORS[good % len(_COLORS)]
-        _draw_good(canvas, x + 6, y + 6, size - 12, good, color if scene.in_view[cell] else _pale(color))
+        _draw_good(canvas, x + inset, y + inset, size - 2 * inset, good, color if scene.in_view[cell] else _pale(color))
 
 
 def _draw_good(canvas: Canvas, x: float, y: float, size: float, good: int, color: Color) -> None:

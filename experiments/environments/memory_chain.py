@@ -1,8 +1,8 @@
 """bsuite's memory_len: how long a bit can be remembered, scored as bsuite scores it.
 
 `python experiments/environments/memory_chain.py` trains every core on every length of memory chain with every seed,
-for 10,000 episodes each as bsuite has it, and writes results/memory_chain/episodes.csv (one row for each training, written
-as it ends; what stands there is not trained again) and score.csv.
+for 10,000 episodes each as bsuite has it, and writes results/memory_chain/episodes.csv (one row for each training,
+written as it ends; what stands there is not trained again) and score.csv.
 """
 
 import argparse
