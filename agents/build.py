@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +9,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv
 
-from memrl.envs import make_env
+from memrl.envs import list_envs, make_env, make_vec_env
 from memrl.registry import core_entry
 
 from .a2c import MemoryA2C
@@ -22,7 +21,6 @@ from .options import Options, defaults, route, schedules
 from .ppo import MemoryPPO
 from .previous import VecPreviousInputs
 from .settings import SharedSettings, TrainSettings
-from .stopping import ctrl_c_ignored
 
 ALGORITHMS: dict[str, type[MemoryOnPolicyAlgorithm]] = {"ppo": MemoryPPO, "a2c": MemoryA2C}
 # A command knows how long it trains, so its step size can fall to 0: a policy that is right most of the time is then
@@ -46,7 +44,7 @@ def find_options(settings: TrainSettings) -> Options:
 
 
 def resolve(settings: TrainSettings) -> TrainSettings:
-    """The same settings with every option of core and agent spelled out under its full name, defaults too.
+    """The same settings with every option of core and agent spelled out under its full name, defaults and `vec` too.
 
     Two settings that train the same thing are then equal, and stay what they are when a default changes.
 
@@ -57,7 +55,20 @@ def resolve(settings: TrainSettings) -> TrainSettings:
     core = asdict(core_entry(settings.core).config())
     agent = {**defaults(ALGORITHMS[settings.algo]), **_COMMAND_DEFAULTS[settings.algo]}
     full = Options({**core, **given.core}, {**agent, **given.agent}, given.policy)
-    return replace(settings, set=full.flat())
+    vec = settings.vec
+    if vec == "auto":
+        vec = "twin" if has_twin(settings.env, settings.env_set) else "dummy"
+    return replace(settings, set=full.flat(), vec=vec)
+
+
+def has_twin(env_id: str, env_kwargs: Mapping[str, Any]) -> bool:
+    """Whether an array program of memrl runs all copies of an environment.
+
+    >>> has_twin("memrl/TMaze-v0", {"length": 5}), has_twin("CartPole-v1", {})
+    (True, False)
+    """
+    name = env_id.rpartition(":")[2]  # without the package that "package:id" imports
+    return any(card.twin_keywords(name, env_kwargs) is not None for card in list_envs())
 
 
 def probe_env(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
@@ -91,16 +102,9 @@ def build_envs(settings: SharedSettings, copies: int, *, evaluation: bool, seed:
     Raises:
         UsageError: as in `probe_env`.
     """
-    make = [partial(make_env, settings.env, **settings.env_set)] * copies
+    first = env_seed(settings.seed if seed is None else seed, evaluation=evaluation)
     with usage_errors(ValueError, gym.error.Error, about="--env: "):
-        if settings.vec == "subproc":
-            with ctrl_c_ignored():
-                envs: VecEnv = SubprocVecEnv(make, start_method="spawn")  # type: ignore[arg-type]
-        else:
-            envs = DummyVecEnv(make)  # type: ignore[arg-type]
-    envs = VecMonitor(envs)
-    envs.seed(env_seed(settings.seed if seed is None else seed, evaluation=evaluation))
-    return envs
+        return make_vec_env(settings.env, copies, first, vec=settings.vec, **settings.env_set)
 
 
 def env_seed(seed: int, *, evaluation: bool) -> int:
@@ -154,7 +158,7 @@ def rehearse(settings: TrainSettings) -> MemoryOnPolicyAlgorithm:
     Raises:
         UsageError: whatever `train` would raise for these settings before training.
     """
-    settings = replace(settings, n_envs=1, vec="dummy")
+    settings = replace(settings, n_envs=1, vec="dummy" if settings.vec == "subproc" else settings.vec)
     envs = build_envs(settings, 1, evaluation=False)
     try:
         return build_model(settings, envs)

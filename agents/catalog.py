@@ -10,6 +10,7 @@ import tokenize
 from typing import Any
 
 import gymnasium as gym
+from rich import box
 from rich.table import Table
 
 from memrl import tree
@@ -60,12 +61,20 @@ def show_cores(settings: CoresSettings) -> int:
 
 
 def show_envs(settings: EnvsSettings) -> int:
-    """Print a table of memrl's environments, or all ids with a text in them; returns the exit code.
+    """Print a table of memrl's environments, or all ids with a text in them, or draw one; returns the exit code.
 
     Raises:
-        UsageError: no id has the text in it.
+        UsageError: options that do not fit, no id has the text in it, or whatever hinders the drawing.
     """
+    settings.check()
     console = plain_console()
+    if settings.render is not None:
+        from .render import render_episode
+
+        path, episode = render_episode(settings)
+        console.print(f"episode     {episode}")
+        console.print(f"picture     {path}")
+        return 0
     suites = _suite_ids()
     if settings.filter is not None:
         wanted = settings.filter.lower()
@@ -74,18 +83,22 @@ def show_envs(settings: EnvsSettings) -> int:
             raise UsageError(f"--filter: no environment id contains {settings.filter!r}")
         console.print("\n".join(matching))
         return 0
-    table = Table("environment", "what to remember")
-    for column in ("horizon", "for steps", "optimal return", "memoryless return"):
-        table.add_column(column, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("environment", no_wrap=True)
+    table.add_column("what to remember")
+    for heading in ("horizon", "for\nsteps", "optimal\nreturn", "without\nmemory"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for card in list_envs():
-        memoryless = "unknown" if card.memoryless_return is None else f"{card.memoryless_return:g}"
-        numbers = (str(card.horizon), str(card.steps_to_remember), f"{card.optimal_return:g}", memoryless)
-        table.add_row(card.id, card.remember, *numbers)
+        optimal = ("<= " if card.optimal_is_bound else "") + _rounded(card.optimal_return)
+        memoryless = "unknown" if card.memoryless_return is None else _rounded(card.memoryless_return)
+        table.add_row(card.id, card.remember, str(card.horizon), str(card.steps_to_remember), optimal, memoryless)
     console.print(table)
+    console.print("With keywords at their defaults. for steps: from the observation that shows it to its use.")
     for suite, ids in suites.items():
         example = f", e.g. {ids[0]}" if ids else ""
         console.print(f"{suite}: {len(ids)} ids{example}" if ids else f"{suite}: not installed")
     console.print("`memrl envs --filter TEXT` lists the ids that contain a text; any Gymnasium id works too.")
+    console.print("`memrl envs --render ID` draws an episode.")
     return 0
 
 
@@ -136,6 +149,15 @@ def _shown(default: Any) -> str:
     if isinstance(default, bool) or default is None:
         return {True: "true", False: "false", None: "null"}[default]
     return str(default)
+
+
+def _rounded(value: float) -> str:
+    """Three decimals, without zeros at the end.
+
+    >>> _rounded(-0.471154), _rounded(0.35), _rounded(-150.0)
+    ('-0.471', '0.35', '-150')
+    """
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def _suite_ids() -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import Interrupted, UsageError
 from .options import nearest
-from .parsing import call, parse, parse_with_config
+from .parsing import call, gather, parse, parse_with_config
 from .settings import (
     CompareCommand,
     CompareSettings,
@@ -51,6 +51,7 @@ def bench_command(words: Sequence[str]) -> int:
     benchmarks = {
         "ppo": "environment steps per second of MemoryPPO and of sb3-contrib's RecurrentPPO",
         "cores": "steps per second and memory of the cores and of their peers",
+        "envs": "steps per second of the environments and of POPGym's and MiniGrid's",
     }
     if words and words[0] in ("-h", "--help"):
         lines = "\n".join(f"  {name:<6} {what}" for name, what in benchmarks.items())
@@ -60,9 +61,9 @@ def bench_command(words: Sequence[str]) -> int:
         raise UsageError(f"which benchmark? known: {', '.join(benchmarks)}")
     if words[0] not in benchmarks:
         raise UsageError(f"unknown benchmark {words[0]!r}{nearest(words[0], benchmarks)}")
-    from .bench import bench_cores, bench_ppo
+    from . import bench
 
-    call(bench_ppo if words[0] == "ppo" else bench_cores, words[1:], f"bench {words[0]}")
+    call(getattr(bench, f"bench_{words[0]}"), words[1:], f"bench {words[0]}")
     return 0
 
 
@@ -76,7 +77,7 @@ def cores_command(words: Sequence[str]) -> int:
 
 def envs_command(words: Sequence[str]) -> int:
     """List the environments and what must be remembered in them."""
-    settings = parse(EnvsSettings, words, "envs")
+    settings = parse(EnvsSettings, gather(words), "envs")
     from .catalog import show_envs
 
     return show_envs(settings)

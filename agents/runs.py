@@ -158,5 +158,9 @@ def add_evaluation(run: Path, record: dict[str, Any]) -> None:
 def _essence(settings: TrainSettings) -> dict[str, Any]:
     """What decides the result, in the form in which YAML gives it back."""
     data = {key: value for key, value in asdict(settings).items() if key not in _BESIDE_THE_POINT}
+    # One by one or in processes, copies have the same episodes; so has the twin of an environment of ours, but one
+    # that stands in for another package's draws its own.
+    ours = settings.env.rpartition(":")[2].startswith("memrl/")
+    data["vec"] = "twin" if settings.vec == "twin" and not ours else "copies"
     essence: dict[str, Any] = json.loads(json.dumps(data))  # tuples become lists, as YAML has them
     return essence

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -57,8 +58,9 @@ class SharedSettings:
     """Torch device, e.g. cpu or cuda; cpu is faster for small networks."""
     threads: int = 1
     """Torch threads of one training."""
-    vec: Literal["dummy", "subproc"] = "dummy"
-    """Where the copies run: in this process, or (for slow environments) in one process each."""
+    vec: Literal["auto", "twin", "dummy", "subproc"] = "auto"
+    """How the copies run: as one array program (twin), one by one (dummy), or each in a process of its own (subproc,
+    for slow environments); auto takes the twin where there is one, else dummy."""
 
     def check(self) -> None:
         """Refuse numbers out of range.
@@ -176,6 +178,28 @@ class EnvsSettings:
 
     filter: str | None = None
     """List every id that contains this text, MiniGrid and POPGym included; capitals do not matter."""
+    render: str | None = None
+    """Id of an environment: write a picture of one episode of its oracle, or of random actions."""
+    out: Path | None = None
+    """PNG file for the picture, which must not exist yet; default: a new name in this folder."""
+    seed: int = 0
+    """Seed of the episode to draw, 0 to 2147483647."""
+    env_set: KeyValues = field(default_factory=dict)
+    """Keywords of the environment to draw, e.g. length=5."""
+
+    def check(self) -> None:
+        """Refuse options that do not go together, and a seed out of range.
+
+        Raises:
+            UsageError: the first of them.
+        """
+        if self.render is not None and self.filter is not None:
+            raise UsageError("--filter: lists ids, --render draws one; not both at the same time")
+        for name, given in (("out", self.out is not None), ("seed", self.seed != 0), ("env-set", bool(self.env_set))):
+            if given and self.render is None:
+                raise UsageError(f"--{name}: goes with --render ID only")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed: {self.seed} given, 0 to {2**31 - 1} needed")
 
 
 def _at_least(minimum: int, name: str, value: int) -> None:

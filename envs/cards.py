@@ -1,7 +1,7 @@
 """What each memrl environment asks of a memory, and its registration with Gymnasium."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -23,6 +23,23 @@ class EnvCard:
     optimal_return: float  # expected return of the best policy with memory
     memoryless_return: float | None  # of the best policy that sees the last observation only; None if unknown
     optimal_is_bound: bool = False  # whether `optimal_return` is only known not to be exceeded
+    # Ids of another package whose rules are these, each with the keywords that make this environment its twin.
+    twin_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    def twin_keywords(self, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Keywords with which this environment stands in for another id; None if it does not.
+
+        Args:
+            env_id: this environment's own, or any other.
+            env_kwargs: keywords of that id; those of another package are not ours, so with them there is no twin.
+
+        >>> (repeat,) = [card for card in list_envs() if card.id == "memrl/RepeatPrevious-v0"]
+        >>> repeat.twin_keywords("popgym-RepeatPreviousHard-v0", {})
+        {'difficulty': 'hard'}
+        """
+        if env_id == self.id:
+            return dict(env_kwargs)
+        return dict(self.twin_of[env_id]) if env_id in self.twin_of and not env_kwargs else None
 
 
 _CARDS: dict[str, EnvCard] = {}
@@ -42,8 +59,10 @@ def register_env(card: EnvCard, single_env: type[gym.Env[Any, Any]] | None = Non
         name = program.__name__
         entry_point = f"memrl.envs.single:{name}"
         if single_env is None:
-            contents = {"program": program, "__doc__": program.__doc__, "__module__": single.__name__}
-            setattr(single, name, type(name, (single.SingleEnv,), contents))
+            contents: dict[str, Any] = {attribute: single.forwarded(attribute) for attribute in program.settable}
+            contents |= {"program": program, "__doc__": program.__doc__, "__module__": single.__name__}
+            base = single.MaskedSingleEnv if hasattr(program, "action_masks") else single.SingleEnv
+            setattr(single, name, type(name, (base,), contents))
         else:
             entry_point = f"memrl.envs:{single_env.__name__}"
         # Our environments end by themselves, refuse steps out of order and are checked by the tests: no wrapper.

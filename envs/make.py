@@ -3,7 +3,8 @@
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,9 +14,14 @@ from gymnasium.error import DependencyNotInstalled, DeprecatedEnv, Error, Unregi
 
 from .minigrid import make_minigrid
 from .popgym import has_popgym, make_popgym
+from .single import SingleEnv
 from .spaces import plain_spaces
+from .vector import ArrayEnv
 
-_NOT_FOR_USERS = {"self", "env_id", "env_kwargs", "args", "kwargs", "agent_view_size", "mission_space"}
+_NOT_FOR_USERS = {
+    *("self", "args", "kwargs", "keywords", "env_id", "env_kwargs", "num_envs"),
+    *("agent_view_size", "mission_space"),
+}
 _UNKNOWN_KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -40,22 +46,44 @@ def make_env(env_id: str, *, render_mode: str | None = None, **env_kwargs: Any) 
     >>> make_env("MiniGrid-MemoryS7-v0", view_size=3, actions="left,right,forward").action_space
     Discrete(3)
     """
+    if render_mode is not None:
+        env_kwargs["render_mode"] = render_mode
+    with plain_errors(env_id, env_kwargs), warnings.catch_warnings():
+        # Asking for a window is no mistake: Gymnasium then shows the pictures itself, as wanted.
+        warnings.filterwarnings("ignore", message=".*'human' rendering for an environment")
+        return _maker(name_of(env_id))(env_id, **env_kwargs)
+
+
+def name_of(env_id: object) -> str:
+    """The id without the package in front of it.
+
+    Raises:
+        ValueError: not a text.
+
+    >>> name_of("memrl.envs:memrl/TMaze-v0")
+    'memrl/TMaze-v0'
+    """
     if not isinstance(env_id, str):
         raise ValueError(f"env_id: {env_id!r} given, a text such as 'memrl/TMaze-v0' needed")
-    name = env_id.rpartition(":")[2]
+    return env_id.rpartition(":")[2]
+
+
+@contextmanager
+def plain_errors(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Context in which an environment is made: what Gymnasium says about a wrong id or keyword, in a line that helps.
+
+    Raises:
+        ValueError: unknown id or keyword, or a package that is not installed.
+    """
+    name = name_of(env_id)
     try:
         parse_env_id(name)
         if env_id.count(":") > 1:
             raise Error("one package at most")
     except Error:
         raise ValueError(_unknown(env_id, name)) from None
-    if render_mode is not None:
-        env_kwargs["render_mode"] = render_mode
     try:
-        with warnings.catch_warnings():
-            # Asking for a window is no mistake: Gymnasium then shows the pictures itself, as wanted.
-            warnings.filterwarnings("ignore", message=".*'human' rendering for an environment")
-            return _maker(name)(env_id, **env_kwargs)
+        yield
     except (UnregisteredEnv, DeprecatedEnv):
         raise ValueError(_unknown(env_id, name)) from None
     except DependencyNotInstalled as missing:
@@ -89,8 +117,12 @@ def _keywords(name: str) -> Iterable[str]:
     yield from inspect.signature(_maker(name)).parameters
     spec = gym.registry.get(name)  # None for an id without a version, which Gymnasium completes
     entry = None if spec is None else spec.entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    for function in [base.__init__ for base in creator.__mro__] if isinstance(creator, type) else [creator]:
+    creator: Any = load_env_creator(entry) if isinstance(entry, str) else entry
+    if isinstance(creator, type) and issubclass(creator, SingleEnv):  # hands its keywords on to the program
+        bases = [base for base in creator.program.__mro__ if issubclass(base, ArrayEnv) and base is not ArrayEnv]
+    else:
+        bases = list(creator.__mro__) if isinstance(creator, type) else []
+    for function in [base.__init__ for base in bases] or [creator]:
         if inspect.isfunction(function):
             yield from inspect.signature(function).parameters
 

@@ -66,3 +66,23 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def _info(self) -> dict[str, Any]:
         return {key: value[0].item() for key, value in self.copies.report().items()}
+
+
+class MaskedSingleEnv(SingleEnv):
+    """A single environment that says which actions count, as sb3-contrib's MaskablePPO asks for it."""
+
+    def action_masks(self) -> Any:
+        """True where a choice counts. Shape (choices,)."""
+        return self.copies.action_masks()[0]  # type: ignore[attr-defined]
+
+
+def forwarded(name: str) -> property:
+    """An attribute of a single environment that is the one of its program."""
+
+    def get(env: SingleEnv) -> Any:
+        return getattr(env.copies, name)
+
+    def put(env: SingleEnv, value: Any) -> None:
+        setattr(env.copies, name, value)
+
+    return property(get, put, doc=f"`{name}` of the program.")

@@ -142,6 +142,14 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
             seen = (0, 0) if self._x < self.junction else (1, self._y)
         return _OBSERVATIONS[seen].copy()
 
+    def oracle(self) -> int:
+        """Best action now, as `VectorTMaze.oracle` has it."""
+        if self.active and self._x > 0 and not self._sign_seen and self._time <= self._x - 1:
+            return LEFT
+        if self._x < self.junction:
+            return RIGHT
+        return UP if self._side > 0 else DOWN
+
     def render(self) -> Any:
         """The maze from above, with the goal: text or a picture (height, width, 3), by `render_mode`."""
         if self.render_mode == "ansi":

@@ -150,7 +150,7 @@ def test_memrl_commands_are_valid(page, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(console, "train_and_report", check_training)
     monkeypatch.setattr(compare, "compare_and_report", check_training)
     monkeypatch.setattr(console, "evaluate_and_report", lambda settings: settings.check() or 0)
-    for benchmark in ("bench_ppo", "bench_cores"):
+    for benchmark in bench.__all__:
         # Keeps the signature, from which the command line makes its options.
         idle = functools.wraps(getattr(bench, benchmark))(lambda *args, **kwargs: None)
         monkeypatch.setattr(bench, benchmark, idle)

@@ -262,6 +262,16 @@ class GraphRoute(ArrayEnv):
         cost = 2 * answered - self.num_right
         return {"optimal_cost": self.answers, "cost": cost, "ratio": cost / self.answers}
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Choices that count, (n, 10 digits): every digit in the answer phase; before it, where nothing counts, a 0.
+
+        Agents that take masks (`MemoryPPO`, sb3-contrib's MaskablePPO) then learn from the answers alone.
+        """
+        answering = self.phases[self._all, self.steps] == ANSWERING
+        masks = np.repeat(answering[:, None], 10 * self.digits, axis=1)
+        masks[:, ::10] = True
+        return masks
+
     def oracle(self) -> Array:
         """A node that is right, by its label."""
         node = np.where(self.phases[self._all, self.steps] == ANSWERING, self.next, 0)

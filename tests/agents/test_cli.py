@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -21,14 +23,16 @@ from gymnasium import spaces
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from memrl.agents import MemoryA2C, MemoryPPO
-from memrl.agents.build import build_envs, env_seed
+from memrl.agents.build import add_previous, build_envs, build_model, env_seed
 from memrl.agents.cli import COMMANDS, main
 from memrl.agents.errors import UsageError
 from memrl.agents.evaluate import play
 from memrl.agents.parsing import call, condense
+from memrl.agents.render import moments_of
 from memrl.agents.runs import load_settings
 from memrl.agents.settings import TrainSettings
 from memrl.agents.train import train
+from memrl.envs import EnvCard, list_envs
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "hidden_size": 8}
@@ -63,8 +67,9 @@ class Odd(Steady):
 def environments() -> Iterator[None]:
     gym.register("Steady-v0", entry_point=Steady, disable_env_checker=True)
     gym.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
+    gym.register("Coloured-v0", entry_point=Coloured, disable_env_checker=True)
     yield
-    del gym.registry["Steady-v0"], gym.registry["Odd-v0"]
+    del gym.registry["Steady-v0"], gym.registry["Odd-v0"], gym.registry["Coloured-v0"]
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +130,10 @@ BAD = [
     (f"{TRAIN} --env-set lenght=3", "no keyword 'lenght'; did you mean 'length'?"),
     (f"{TRAIN} --env-set length=0", "length: 0 given"),
     (f"{TRAIN} --device warp", "--device: 'warp' is not available here"),
+    (f"{TRAIN} --vec fast", "--vec: 'fast' given, one of 'auto', 'twin', 'dummy', 'subproc' needed"),
+    (f"{TRAIN} --vec twin --env CartPole-v1", "--env: CartPoleVectorEnv: autoreset mode NEXT_STEP given"),
+    (f"{TRAIN} --vec twin --env MiniGrid-MemoryS7-v0", "--env: vec: MiniGrid-MemoryS7-v0 has no vectorised twin"),
+    (f"{COMPARE} --vec twin --env MiniGrid-MemoryS7-v0", "--env: vec: MiniGrid-MemoryS7-v0 has no vectorised twin"),
     (f"{TRAIN} --run-dir file/runs", "--run-dir: cannot write to file/runs"),
     (f"{TRAIN} --config missing.yaml", "--config missing.yaml: No such file"),
     (f"{COMPARE} --seeds 0", "--seeds: 0 given, at least 1 needed"),
@@ -141,6 +150,16 @@ BAD = [
     ("cores --core dmc", "unknown core 'dmc'; did you mean 'dnc'?"),
     ("cores --input-size 0", "input_size: 0 given"),
     ("envs --filter zzz", "no environment id contains 'zzz'"),
+    ("envs --render memrl/TMase-v0", "did you mean 'memrl/TMaze-v0'?"),
+    ("envs --render memrl/TMaze-v0 --env-set lenght=3", "no keyword 'lenght'; did you mean 'length'?"),
+    ("envs --render memrl/TMaze-v0 --out sheet.jpg", "--out sheet.jpg: a name that ends in .png needed"),
+    ("envs --render memrl/TMaze-v0 --out file/sheet.png", "--out file/sheet.png: "),
+    ("envs --render memrl/TMaze-v0 --seed -1", "--seed: -1 given"),
+    ("envs --render memrl/TMaze-v0 --filter maze", "--filter: lists ids, --render draws one"),
+    ("envs --out sheet.png", "--out: goes with --render ID only"),
+    ("envs --env-set length=3", "--env-set: goes with --render ID only"),
+    ("envs --render Steady-v0", "--render Steady-v0: draws nothing; rgb_array needed"),
+    ("envs --render Coloured-v0 --env-set broken=true", "--render: the environment cannot draw itself: no brush"),
     ("bench", "which benchmark?"),
     ("bench pppo", "unknown benchmark 'pppo'; did you mean 'ppo'?"),
 ]
@@ -263,14 +282,118 @@ def test_envs_shows_the_card_and_counts_the_suites(
     assert main(["envs"]) == 0
     text = capsys.readouterr().out
     card = next(line for line in text.splitlines() if "memrl/TMaze-v0" in line)
-    assert [cell.strip() for cell in card.strip("│").split("│")][2:] == ["11", "10", "1", "0.5"]
+    assert card.split()[-4:] == ["11", "10", "1", "0.5"]
+    bound = next(line for line in text.splitlines() if "memrl/Battleship-v0" in line)
+    assert bound.split()[-3:-1] == ["<=", "1"]
     minigrid = sum(env_id.startswith(("MiniGrid-", "BabyAI-")) for env_id in gym.registry)
     assert f"MiniGrid: {minigrid} ids" in text
+
+
+@pytest.mark.parametrize("columns", [100, 120])
+def test_envs_fits_on_a_screen(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["envs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    end = next(place for place, line in enumerate(lines) if line.startswith("With keywords"))
+    table = [line.strip() for line in lines[:end]]
+    assert max(map(len, lines[:end])) <= columns
+    for card in list_envs():
+        row = next(line for line in table if line.startswith(f"{card.id} "))
+        if card.memoryless_return is not None:
+            assert float(row.split()[-1]) == pytest.approx(card.memoryless_return, abs=5.1e-4)
+        assert float(row.split()[-2]) == pytest.approx(card.optimal_return, abs=5.1e-4)
 
 
 def test_envs_filter_lists_ids(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["envs", "--filter", "memorys7"]) == 0
     assert capsys.readouterr().out.split() == ["MiniGrid-MemoryS7-v0"]
+
+
+# Pictures of episodes
+
+
+class Coloured(gym.Env[np.ndarray, int]):
+    """Twenty steps; step t is a picture of one colour, and worth t."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as in Gymnasium
+    observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None, over: int = 20, broken: bool = False) -> None:
+        self.render_mode, self.over, self.broken = render_mode, over, broken
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        return np.zeros(1, np.float32), float(self.steps), False, self.steps == self.over, {}
+
+    def render(self) -> np.ndarray:
+        if self.broken:
+            raise gym.error.DependencyNotInstalled("no brush")
+        return np.full((30, 450, 3), self.colour(self.steps), np.uint8)
+
+    @staticmethod
+    def colour(steps: int) -> tuple[int, int, int]:
+        return 10 * steps, 100, 7
+
+
+def test_render_shows_moments_in_reading_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs", "--render", "Coloured-v0", "--out", "new/sheet.png"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["episode     random actions, 20 steps, return 210.00", "picture     new/sheet.png"]
+    pixels = (matplotlib.image.imread(tmp_path / "new" / "sheet.png")[..., :3] * 255).round().astype(int)
+    places = []
+    for step in moments_of(20):
+        rows, columns = np.nonzero((pixels == Coloured.colour(step)).all(-1))
+        assert len(rows) == 30 * 450, step  # pixel for pixel
+        places.append((rows.min(), columns.min()))
+    assert places == sorted(places)
+    assert len({row for row, _ in places}) == 4  # three pictures side by side
+    assert not (pixels == Coloured.colour(1)).all(-1).any()  # between two moments
+
+
+@pytest.mark.parametrize("steps", [1, 2, 11, 12, 13, 100, 1445])
+def test_first_and_last_moment_are_drawn(steps: int) -> None:
+    moments = moments_of(steps)
+    assert (moments[0], moments[-1], len(moments)) == (0, steps, min(12, steps + 1))
+    assert np.ptp(np.diff(moments)) <= 1
+
+
+def test_render_lets_the_oracle_play_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["envs", "--render", "memrl/TMaze-v0", "--seed", "3", "--env-set", "length=4", "--env-set", "active=true"]
+    assert main(words) == 0
+    assert "oracle, 7 steps, return 1.00, success" in capsys.readouterr().out
+    first = tmp_path / "memrl_TMaze-v0-seed3.png"
+    before = first.read_bytes()
+    assert main(words) == 0
+    second = tmp_path / "memrl_TMaze-v0-seed3-2.png"
+    assert capsys.readouterr().out.endswith(f"picture     {second.name}\n")
+    assert first.read_bytes() == before
+    assert second.stat().st_size
+    assert main([*words, "--out", first.name]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert first.read_bytes() == before
+
+
+@pytest.mark.parametrize("env", ["MiniGrid-MemoryS7-v0", "popgym-PositionOnlyCartPoleEasy-v0"])
+def test_render_draws_environments_of_others(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs", "--render", env]) == 0
+    assert "random actions" in capsys.readouterr().out
+    assert (tmp_path / f"{env}-seed0.png").stat().st_size
+
+
+def test_render_of_an_endless_episode_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("memrl.agents.render.LONGEST", 30)
+    assert main(["envs", "--render", "Coloured-v0", "--env-set", "over=31"]) == 2
+    assert "the episode has not ended after 30 steps" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 # A run
@@ -455,15 +578,39 @@ def test_other_agent_previous_inputs_and_schedule() -> None:
 def test_environments_of_others_train_by_their_ids(env: str) -> None:
     keywords = {"view_size": 3, "actions": "left,right,forward"} if env.startswith("MiniGrid") else {}
     result = train(tiny(env=env, env_set=keywords, steps=64, n_envs=2, eval_episodes=2))
-    # MiniGrid's wrapper tells success; POPGym has no such thing.
-    assert (result.evaluation.success_rate is None) is env.startswith("popgym")
+    assert result.evaluation.success_rate is not None  # MiniGrid's wrapper tells it, and so does POPGym's twin
+    assert load_settings(result.run).vec == ("twin" if env.startswith("popgym") else "dummy")
     assert str(result.evaluation).startswith("return ")
 
 
-def test_processes_for_environments() -> None:
-    plain = train(tiny(steps=64, n_envs=2, eval_episodes=3))
-    apart = train(tiny(steps=64, n_envs=2, eval_episodes=3, vec="subproc"))
-    assert plain.evaluation == apart.evaluation
+def test_how_the_copies_run_changes_nothing() -> None:
+    runs = [train(tiny(steps=64, n_envs=2, eval_episodes=3, vec=vec)) for vec in ("auto", "dummy", "subproc")]
+    assert [load_settings(run.run).vec for run in runs] == ["twin", "dummy", "subproc"]
+    twin, dummy, subproc = (MemoryPPO.load(run.run / "checkpoints" / "final.zip", device="cpu") for run in runs)
+    for name, weight in twin.policy.state_dict().items():
+        for other in (dummy, subproc):
+            assert torch.equal(weight, other.policy.state_dict()[name]), name
+    assert runs[0].evaluation == runs[1].evaluation == runs[2].evaluation
+
+
+def test_a_run_from_before_there_were_twins_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
+    pytest.importorskip("popgym")
+    result = train(tiny(env="popgym-RepeatPreviousEasy-v0", env_set={}, steps=64, eval_episodes=2, vec="dummy"))
+    config = result.run / "config.yaml"
+    assert "vec: dummy\n" in config.read_text()
+    assert main(["eval", str(result.run), "--episodes", "2"]) == 0
+    trained, again = json.loads((result.run / "eval.json").read_text())["evaluations"]
+    assert again["mean_return"] == trained["mean_return"]
+    assert again["success_rate"] is None  # POPGym does not tell
+
+
+@pytest.mark.parametrize("card", list_envs(), ids=lambda card: card.id)
+def test_every_twin_trains(card: EnvCard) -> None:
+    settings = tiny(env=card.id, env_set={}, n_envs=3, previous_action=True, previous_reward=True)
+    with closing(build_envs(settings, 3, evaluation=False)) as envs:
+        model = build_model(settings, envs).learn(2 * 3 * TINY["n_steps"])
+        assert model.num_timesteps == 2 * 3 * TINY["n_steps"]
+        assert play(model, add_previous(settings, envs), 3, env_seed=1).episodes == 3
 
 
 # Evaluation
@@ -472,7 +619,7 @@ def test_processes_for_environments() -> None:
 class AlwaysUp:
     """Right along the corridor, up at the junction: wins whenever the goal is above."""
 
-    def predict(self, obs: np.ndarray, **_: object) -> tuple[np.ndarray, None]:
+    def predict(self, obs: np.ndarray, *_: object) -> tuple[np.ndarray, None]:
         return np.where(obs[:, 0] == 1, 1, 0), None
 
 

@@ -90,6 +90,27 @@ def test_where_and_how_fast_do_not_matter(settings: TrainSettings) -> None:
     assert runs.find_finished(replace(settings, threads=2, checkpoint_freq=7)) == run
 
 
+@pytest.mark.parametrize("before", ["dummy", "subproc", "twin"])
+@pytest.mark.parametrize("now", ["auto", "dummy", "subproc"])
+def test_how_copies_run_does_not_matter_where_their_episodes_are_the_same(
+    settings: TrainSettings, before: str, now: str
+) -> None:
+    finish(run := runs.create_run(replace(settings, vec=before)))
+    assert runs.find_finished(resolve(replace(settings, vec=now))) == run
+
+
+def test_a_twin_of_another_packages_environment_has_its_own_episodes(settings: TrainSettings) -> None:
+    popgym = replace(settings, env="popgym-RepeatPreviousEasy-v0")
+    finish(single := runs.create_run(resolve(replace(popgym, vec="dummy"))))
+    assert runs.find_finished(resolve(replace(popgym, vec="subproc"))) == single
+    assert runs.find_finished(resolve(replace(popgym, vec="auto"))) is None
+    finish(twin := runs.create_run(resolve(replace(popgym, vec="auto"))))
+    assert runs.load_settings(twin).vec == "twin"  # written down: what `auto` means may change
+    assert runs.find_finished(resolve(replace(popgym, vec="auto"))) == twin
+    with_keywords = replace(popgym, env_set={"num_decks": 2})  # POPGym's own, for which there is no twin
+    assert resolve(replace(with_keywords, vec="auto")).vec == "dummy"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -554,3 +554,27 @@ def test_spaces(digits, shape):
     env.reset(seed=0)
     assert np.shape(env.unwrapped.oracle()) == shape
     assert env.unwrapped.copies.horizon == 22 + 3 + 1 + 3 == CARD.horizon
+
+
+@pytest.mark.parametrize("digits", [1, 3])
+def test_masks_leave_a_choice_in_the_answer_phase_only(digits):
+    envs = GraphRoute(4, digits=digits)
+    single = gym.make("memrl/GraphRoute-v0", digits=digits).unwrapped
+    obs, _ = envs.reset(seed=0)
+    single.reset(seed=0)
+    free = 0
+    for _ in range(200):
+        masks = envs.action_masks()
+        assert masks.shape == (4, 10 * digits)
+        answering = obs[:, 3] == 1  # the last of the four phases
+        np.testing.assert_array_equal(masks.all(axis=1), answering)
+        np.testing.assert_array_equal(masks[~answering].sum(axis=1), digits)
+        assert masks[:, ::10].all()
+        np.testing.assert_array_equal(single.action_masks(), masks[0])
+        free += answering.sum()
+        actions = envs.oracle()
+        obs, _, terminated, *_ = envs.step(actions)
+        if single.step(actions[0])[2]:
+            single.reset()
+        assert terminated[0] == (envs.steps[0] == 0)
+    assert free > 50
