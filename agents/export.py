@@ -178,7 +178,7 @@ def _translations() -> dict[Any, Any]:
     from onnxscript import opset18
 
     def prod(value: Any, dims: Any, output_dtype: Any = None) -> Any:
-        axes = opset18.Constant(value_ints=[int(dim) for dim in dims])
+        axes: Any = opset18.Constant(value_ints=[int(dim) for dim in dims])
         return opset18.ReduceProd(value, axes, keepdims=0)
 
     return {torch.ops.prims.prod.default: prod}

@@ -138,7 +138,7 @@ class MemoryOnPolicyAlgorithm(OnPolicyAlgorithm):
             return env
         return VecPreviousInputs(env, action=self.previous_action, reward=self.previous_reward)
 
-    def predict(  # type: ignore[override]
+    def predict(
         self,
         observation: Array | dict[str, Array],
         state: tuple[Any, ...] | None = None,

@@ -75,13 +75,14 @@ class RecurrentMemoryPolicy(RecurrentActorCriticPolicy):
         # The base class has built LSTMs of the right output width; their places are taken now.
         width = int(self.features_dim)
         self.core_name, self.core_kwargs, self.share_core = core, core_kwargs, share_core
-        self.lstm_actor = PackedCore(make_core(core, width, **core_kwargs))
-        self.lstm_critic = None if share_core else PackedCore(make_core(core, width, **core_kwargs))
+        actor: Any = PackedCore(make_core(core, width, **core_kwargs))
+        critic: Any = None if share_core else PackedCore(make_core(core, width, **core_kwargs))
+        self.lstm_actor, self.lstm_critic = actor, critic
         self.lstm_hidden_state_shape = (1, 1, self.lstm_actor.hidden_size)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     @staticmethod
-    def _process_sequence(
+    def _process_sequence(  # type: ignore[override]
         features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: "PackedCore"
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Padded sequences, one after the other, through a core; resets inside take no loop over time."""

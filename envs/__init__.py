@@ -15,12 +15,11 @@ from .cartpole import VelocityOnlyCartPole as VelocityOnlyCartPole
 from .concentration import Concentration as Concentration
 from .count_recall import CountRecall as CountRecall
 from .higher_lower import HigherLower as HigherLower
+from .history import HistoryWindow, VectorHistoryWindow
 from .key_to_door import KeyToDoor as KeyToDoor
 from .make import make_env
-from .memory_chain import MEMORY_LEN as MEMORY_LEN
-from .memory_chain import MEMORY_SIZE as MEMORY_SIZE
+from .memory_chain import MEMORY_LEN, MEMORY_SIZE, memory_chain_score
 from .memory_chain import MemoryChain as MemoryChain
-from .memory_chain import memory_chain_score as memory_chain_score
 from .minigrid import MiniGridObservations
 from .mortar_mayhem import MortarMayhem as MortarMayhem
 from .mystery_path import MysteryPath as MysteryPath
@@ -53,23 +52,29 @@ from .wrappers import (
 
 if TYPE_CHECKING:
     from .vec_env import GymVecEnv, make_vec_env
+    from .vec_history import VecHistoryWindow
     from .workers import WorkerError, WorkerVecEnv
 
 __all__ = [
+    "MEMORY_LEN",
+    "MEMORY_SIZE",
     "Delay",
     "EnvCard",
     "EpisodeTime",
     "Flicker",
     "GymVecEnv",
     "HideObservation",
+    "HistoryWindow",
     "MiniGridObservations",
     "ObservationNoise",
     "PlainSpaces",
     "PreviousInputs",
+    "VecHistoryWindow",
     "VectorDelay",
     "VectorEpisodeTime",
     "VectorFlicker",
     "VectorHideObservation",
+    "VectorHistoryWindow",
     "VectorObservationNoise",
     "VectorPreviousInputs",
     "WorkerError",
@@ -77,14 +82,16 @@ __all__ = [
     "list_envs",
     "make_env",
     "make_vec_env",
+    "memory_chain_score",
     "plain_spaces",
 ]
 
 
 def __getattr__(name: str) -> object:
     # Looked up on first use: environments alone need no Stable-Baselines3.
-    if name in ("GymVecEnv", "WorkerError", "WorkerVecEnv", "make_vec_env"):
-        from . import vec_env, workers
+    if name in ("GymVecEnv", "VecHistoryWindow", "WorkerError", "WorkerVecEnv", "make_vec_env"):
+        from . import vec_env, vec_history, workers
 
-        return getattr(workers if name.startswith("Worker") else vec_env, name)
+        places = {"GymVecEnv": vec_env, "make_vec_env": vec_env, "VecHistoryWindow": vec_history}
+        return getattr(places.get(name, workers), name)
     raise AttributeError(f"module 'memrl.envs' has no attribute {name!r}")

@@ -71,7 +71,7 @@ class Chance:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> NDArray[np.float64]:
         """Uniform in [low, high). Shape (rows, *shape)."""
-        unit: NDArray[np.float64] = (self.bits(*shape) >> np.uint64(11)) * 2.0**-53
+        unit = np.asarray((self.bits(*shape) >> np.uint64(11)) * 2.0**-53, np.float64)
         return unit if (low, high) == (0.0, 1.0) else low + (high - low) * unit
 
     def integers(self, high: int | Array, *shape: int) -> NDArray[np.int64]:
@@ -79,10 +79,12 @@ class Chance:
         return (self.uniform(*shape) * high).astype(np.int64)
 
     def normal(self, *shape: int) -> NDArray[np.float64]:
-        """Standard normal, by Box & Muller 1958. Shape (rows, *shape)."""
-        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(*shape)))
-        angle = self.uniform(*shape, high=2.0 * np.pi)
-        return np.asarray(radius * np.cos(angle))
+        """Standard normal, by Box & Muller 1958, which makes two of two. Shape (rows, *shape)."""
+        count = prod(shape)
+        radius = np.sqrt(-2.0 * np.log(1.0 - self.uniform((count + 1) // 2)))
+        angle = self.uniform((count + 1) // 2, high=2.0 * np.pi)
+        both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        return both[:, :count].reshape(len(self), *shape)
 
     def permutation(self, count: int) -> NDArray[np.int64]:
         """The numbers 0 to count - 1 in random order. Shape (rows, count)."""

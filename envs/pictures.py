@@ -39,6 +39,10 @@ class Canvas:
         """A filled circle."""
         self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color, outline=outline)
 
+    def polygon(self, points: list[tuple[float, float]], color: Color) -> None:
+        """A filled polygon with these corners."""
+        self._draw.polygon(points, fill=color)
+
     def text(self, x: float, y: float, words: str, color: Color = INK, size: float = 12, anchor: str = "la") -> None:
         """Words; `anchor` as in Pillow: "la" puts their upper left corner at (x, y), "mm" their middle."""
         self._draw.text((x, y), words, fill=color, font=_font(size), anchor=anchor)

@@ -2,10 +2,12 @@
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
+from .card_pictures import Mark, table_picture
 from .cards import EnvCard, register_env
 from .chance import Chance
-from .decks import SUITS, shuffled, suit
+from .decks import SUITS, card_lines, per_line, shuffled, suit
 from .vector import Array, ArrayEnv, Outcome, one_of
 
 _DIFFICULTIES = {"easy": (1, 4), "medium": (2, 32), "hard": (3, 64)}  # decks, k
@@ -18,7 +20,8 @@ _DIFFICULTIES = {"easy": (1, 4), "medium": (2, 32), "hard": (3, 64)}  # decks, k
         remember="the suits of the last 4 cards",
         steps_to_remember=3,
         optimal_return=1.0,
-        memoryless_return=-0.5,  # TODO computed in the tests
+        memoryless_return=-25 / 51,
+        twin_of={f"popgym-RepeatPrevious{level.title()}-v0": {"difficulty": level} for level in _DIFFICULTIES},
     )
 )
 class RepeatPrevious(ArrayEnv):
@@ -38,11 +41,13 @@ class RepeatPrevious(ArrayEnv):
 
     **Ending**: terminated when all cards are dealt, after N - 1 steps. `info["is_success"]`: every answer was right.
 
-    **Optimal return**: 1. **Best memoryless return**: see the card.
+    **Optimal return**: 1. **Best memoryless return**: -0.490 (easy), -0.495 (medium), -0.497 (hard), by naming any suit
+    but the one in view: of each of the others all cards are among the N - 1 that are not in view.
 
     The oracle is a player who remembers all cards.
 
     Args:
+        num_envs: games.
         difficulty: "easy", "medium" or "hard".
         render_mode: "ansi" (text), "rgb_array" (picture) or None.
 
@@ -58,7 +63,7 @@ class RepeatPrevious(ArrayEnv):
         self.faultless = np.ones(num_envs, bool)
 
     def _begin(self, rows: Array, chance: Chance) -> None:
-        self.suits[rows] = suit(shuffled(chance, self.num_decks))
+        self.suits[rows] = shuffled(chance, self.num_decks, suit)
         self.faultless[rows] = True
 
     def _step(self, actions: Array) -> Outcome:
@@ -81,8 +86,17 @@ class RepeatPrevious(ArrayEnv):
 
     def text(self, copy: int = 0) -> str:
         """The cards dealt so far, the one asked for in brackets."""
-        dealt = self.steps[copy] + 1
-        names = [SUITS[card] for card in self.suits[copy, :dealt]]
-        if dealt >= self.k:
-            names[dealt - self.k] = f"[{names[dealt - self.k]}]"
-        return f"{' '.join(names)}\nstep {self.steps[copy]} of {self.horizon}\n"
+        names = self._dealt(copy)
+        if len(names) >= self.k:
+            names[-self.k] = f"[{names[-self.k]}]"
+        return f"{card_lines(names, per_line(self.num_cards))}\nstep {self.steps[copy]} of {self.horizon}\n"
+
+    def picture(self, copy: int = 0) -> NDArray[np.uint8]:
+        """The cards dealt so far, the one asked for in yellow, the last framed."""
+        names = self._dealt(copy)
+        marks = [Mark.ASKED if place == len(names) - self.k else Mark.OPEN for place in range(len(names))]
+        caption = f"step {self.steps[copy]} of {self.horizon}"
+        return table_picture(names, marks, caption, framed=[len(names) - 1], places=self.num_cards)
+
+    def _dealt(self, copy: int) -> list[str]:
+        return [SUITS[card] for card in self.suits[copy, : self.steps[copy] + 1]]

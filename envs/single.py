@@ -21,10 +21,10 @@ class SingleEnv(gym.Env[Any, Any]):
     """
 
     program: ClassVar[type[ArrayEnv]]
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None, **keywords: Any) -> None:
-        self.copies = self.program(1, render_mode=render_mode, **keywords)  # type: ignore[call-arg]
+        self.copies = self.program(1, render_mode=render_mode, **keywords)
         self.render_mode = render_mode
         self.observation_space = self.copies.single_observation_space
         self.action_space = self.copies.single_action_space

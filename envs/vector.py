@@ -48,11 +48,12 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         ValueError: an argument is not as above.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012  # as in Gymnasium
         "render_modes": ["ansi", "rgb_array"],
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
+    settable: ClassVar[tuple[str, ...]] = ()  # attributes for users to change between episodes, in a single copy too
     steps: NDArray[np.int64]  # taken in the running episode, (n,); counted before `_step` is called
 
     def __init__(
@@ -70,7 +71,7 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(action_space, self.num_envs)
-        self.metadata = dict(type(self).metadata)  # type: ignore[misc]  # Gymnasium writes into it
+        self.metadata = dict(type(self).metadata)  # Gymnasium writes into it
         self.steps = np.zeros(self.num_envs, np.int64)
         self._streams: Streams | None = None  # until the first reset
         self._all = np.arange(self.num_envs)
@@ -147,7 +148,7 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         rows = np.flatnonzero(done)
         final_obs = np.full(self.num_envs, None, object)
         for row in rows:
-            final_obs[row] = self.observation_of(obs, row)
+            final_obs[row] = self.observation_of(obs, int(row))
         final_info = {key: value.copy() for key, value in self.report().items()} | {
             "is_success": outcome.success & done
         }
@@ -211,14 +212,14 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         if isinstance(space, spaces.Box):
             if not np.isfinite(actions).all():
                 raise ValueError("actions: not a finite number in every place")
-            return np.clip(actions, space.low, space.high)
+            return np.asarray(np.clip(actions, space.low, space.high))
         if actions.dtype.kind not in "iu":
             raise ValueError(f"actions: {actions.dtype} given, whole numbers needed")
         count = space.n if isinstance(space, spaces.Discrete) else space.nvec  # type: ignore[attr-defined]
         if actions.min() < 0 or (actions >= count).any():
             copy = np.argwhere((actions < 0) | (actions >= count))[0][0]
             raise ValueError(f"action: {actions[copy]} given for copy {copy}, {space} allowed")
-        return actions
+        return np.asarray(actions)
 
 
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:

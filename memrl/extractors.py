@@ -109,7 +109,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
             part = observations[key]
             if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):  # one-hot, the steps side by side
                 part = part.reshape(len(part), window, -1)
-            elif is_image_space(space):
+            elif isinstance(space, spaces.Box) and is_image_space(space):
                 part = part / 255.0
                 if not is_image_space_channels_first(space):
                     part = part.movedim(-1, 2)
@@ -143,7 +143,7 @@ def step_space_of(window_space: spaces.Space[Any]) -> spaces.Space[Any]:
         raise ValueError(
             f"observation_space: {window_space} given, a window needed; memrl.envs.HistoryWindow makes one"
         )
-    window = int(np.prod(window_space["mask"].shape))
+    window = int(np.prod(window_space["mask"].shape or ()))
     parts = {key: _one_step(space, window) for key, space in window_space.spaces.items() if key != "mask"}
     return parts["window"] if parts.keys() == {"window"} else spaces.Dict(parts)
 

@@ -54,6 +54,7 @@ ALLOWED = [
     ("envs/pictures.py", {"numpy", "PIL"}),
     # The one place where environments meet Stable-Baselines3; loaded when `make_vec_env` is first asked for.
     ("envs/vec_env.py", {"gymnasium", "numpy", "stable_baselines3", "memrl.envs"}),
+    ("envs/vec_history.py", {"numpy", "stable_baselines3", "memrl.envs"}),
     ("envs/workers.py", {"gymnasium", "numpy", "stable_baselines3", "memrl.envs"}),
     ("envs/*.py", {"gymnasium", "numpy", "minigrid", "popgym", "memrl.envs"}),
     (
