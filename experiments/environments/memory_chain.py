@@ -47,14 +47,15 @@ def train(core: str, seed: int, length: int) -> dict[str, object]:
 
     torch.set_num_threads(1)
     right: list[bool] = []
-    envs = make_vec_env("memrl/MemoryChain-v0", 16, seed=1000 * seed, length=length)
+    long = length >= 20  # more copies go through long episodes faster
+    envs = make_vec_env("memrl/MemoryChain-v0", 64 if long else 16, seed=1000 * seed, length=length)
     model = MemoryPPO(
         "MlpMemoryPolicy",
         envs,
         lambda left: 1e-3 * left,
-        n_steps=128 if length > 30 else 64,
+        n_steps=128 if long else 64,
         seq_len=128,
-        batch_size=512,
+        batch_size=1024 if long else 512,
         ent_coef=0.02,
         seed=seed,
         device="cpu",

@@ -1,5 +1,7 @@
 """Windows of the last observations: against a list that is kept by hand, in all three forms."""
 
+import copy
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -34,7 +36,8 @@ class Random(gym.Env):
     """Random observations; episodes of 3, 7, 2, 3, ... steps, of which the second is cut off."""
 
     def __init__(self, observation_space):
-        self.observation_space, self.action_space, self.episode = observation_space, spaces.Discrete(2), -1
+        self.observation_space, self.action_space = copy.deepcopy(observation_space), spaces.Discrete(2)
+        self.episode = -1
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -145,7 +148,9 @@ def test_previous_inputs_are_windows_too():
     assert env.step(0)[0]["previous_action"].tolist() == [[0, 0], [0, 1], [1, 0]]
 
 
-@pytest.mark.parametrize("env_id", ["memrl/TMaze-v0", "MiniGrid-MemoryS7-v0", "popgym-CountRecallEasy-v0"])
+@pytest.mark.filterwarnings("ignore:.*unconventional shape")  # SB3 knows no windows; MemoryExtractor does
+@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")  # which is the point
+@pytest.mark.parametrize("env_id", ["memrl/TMaze-v0", "MiniGrid-MemoryS7-v0", "popgym-RepeatPreviousEasy-v0"])
 def test_real_environments_pass_the_checkers(env_id):
     env = HistoryWindow(make_env(env_id), 5)
     check_env(env, skip_render_check=True)
