@@ -17,6 +17,7 @@ from .settings import (
     CoresSettings,
     EnvsSettings,
     EvalSettings,
+    ExportSettings,
     TrainCommand,
     TrainSettings,
 )
@@ -44,6 +45,14 @@ def eval_command(words: Sequence[str]) -> int:
     from .console import evaluate_and_report
 
     return evaluate_and_report(settings)
+
+
+def export_command(words: Sequence[str]) -> int:
+    """Write a run's policy as an ONNX or torch.export file."""
+    settings = parse(ExportSettings, words, "export")
+    from .console import export_and_report
+
+    return export_and_report(settings)
 
 
 def bench_command(words: Sequence[str]) -> int:
@@ -87,6 +96,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command,
     "compare": compare_command,
     "eval": eval_command,
+    "export": export_command,
     "bench": bench_command,
     "cores": cores_command,
     "envs": envs_command,

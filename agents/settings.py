@@ -163,6 +163,18 @@ class EvalSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Write one step of a run's policy to a file that runs without memrl, and check it against the policy."""
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, as `memrl train` printed it, or one saved model in its checkpoints folder."""
+    format: Literal["onnx", "torch"] = "onnx"
+    """onnx runs in onnxruntime (needs memrl[export]); torch is for torch.export.load."""
+    out: str | None = None
+    """File to write; a new one. Default: policy.onnx or policy.pt2 in the run directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoresSettings:
     """List the memory cores with paper, options, parameters and bytes of state."""
 

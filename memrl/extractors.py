@@ -34,6 +34,8 @@ class MemoryExtractor(BaseFeaturesExtractor):
         encoder_kwargs: its keyword arguments.
         features_dim: width of the features, by a linear layer behind the core; None: the core's own width.
         pooling: which of the core's outputs are the features: the last one, or the mean or the maximum over the window.
+        flattened: for algorithms without Dict observations, such as CrossQ: the Dict space of the windows, if the
+            environment flattens them to one vector by `gymnasium.wrappers.FlattenObservation`.
 
     Raises:
         ValueError: the space is not a window, an unknown core or option, or a width below 1.
@@ -55,8 +57,11 @@ class MemoryExtractor(BaseFeaturesExtractor):
         encoder_kwargs: dict[str, Any] | None = None,
         features_dim: int | None = None,
         pooling: Pooling = "last",
+        flattened: spaces.Dict | None = None,
     ) -> None:
-        step_space = step_space_of(observation_space)
+        step_space = step_space_of(observation_space if flattened is None else flattened)
+        if flattened is not None and observation_space.shape != (spaces.flatdim(flattened),):
+            raise ValueError(f"observation_space: {observation_space} given, flattened windows of {flattened} needed")
         if features_dim is not None and features_dim < 1:
             raise ValueError(f"features_dim: {features_dim} given, at least 1 needed")
         if pooling not in ("last", "mean", "max"):
@@ -67,7 +72,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         built = (found(seen, **{**defaults, **kwargs}) if encoder is None else encoder(seen, **kwargs)).float()
         memory = make_core(core, int(built.features_dim), **(core_kwargs or {}))
         super().__init__(observation_space, features_dim or memory.output_size)
-        self.encoder, self.pooling, self.step_space = built, pooling, step_space
+        self.encoder, self.pooling, self.step_space, self.flattened = built, pooling, step_space, flattened
         self.shelter = _Shelter(memory)
         self.output = nn.Identity() if features_dim is None else nn.Linear(memory.output_size, features_dim)
 
@@ -76,8 +81,10 @@ class MemoryExtractor(BaseFeaturesExtractor):
         """The memory; its weights fit a core of the same name and options anywhere else."""
         return self.shelter.core
 
-    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+    def forward(self, observations: dict[str, Tensor] | Tensor) -> Tensor:
         """Windows, as SB3 prepares them, to features (B, features_dim)."""
+        if isinstance(observations, Tensor):
+            observations = self._unflatten(observations)
         valid = observations["mask"] > 0.5  # (B, K), a suffix of each row
         valid[:, -1] = True  # what is seen now is there, whatever the mask says
         lengths, order = valid.sum(1).sort(descending=True, stable=True)
@@ -99,6 +106,17 @@ class MemoryExtractor(BaseFeaturesExtractor):
             pooled = y.sum(0) / lengths[:, None] if self.pooling == "mean" else y.amax(0)
         result: Tensor = self.output(torch.empty_like(pooled).index_copy(0, order, pooled))
         return result
+
+    def _unflatten(self, vectors: Tensor) -> dict[str, Tensor]:
+        assert self.flattened is not None  # or the space was no vector
+        widths = [spaces.flatdim(part) for part in self.flattened.spaces.values()]
+        found = zip(self.flattened.spaces.items(), vectors.split(widths, dim=1), strict=True)
+        # Numbers that stand for choices are one-hot in a flattened observation, as SB3 prepares them too.
+        shaped = (spaces.Box, spaces.MultiBinary)
+        return {
+            key: part.reshape(len(vectors), *(space.shape or ())) if isinstance(space, shaped) else part
+            for (key, space), part in found
+        }
 
     def _split(self, observations: dict[str, Tensor]) -> dict[str, Tensor]:
         """What a single step's encoder would be given, (B, K, ...) for each part."""

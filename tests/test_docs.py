@@ -110,7 +110,7 @@ def script(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if script(page).strip()], ids=name_of)
 def test_python_blocks_run(page, tmp_path):
-    file = tmp_path / f"{page.stem}.py"
+    file = tmp_path / f"page_{page.stem}.py"  # a page may be called like a library
     file.write_text(script(page), encoding="utf-8")
     command = [sys.executable, "-W", "error", file]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -150,6 +150,7 @@ def test_memrl_commands_are_valid(page, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(console, "train_and_report", check_training)
     monkeypatch.setattr(compare, "compare_and_report", check_training)
     monkeypatch.setattr(console, "evaluate_and_report", lambda settings: settings.check() or 0)
+    monkeypatch.setattr(console, "export_and_report", lambda settings: 0)
     for benchmark in bench.__all__:
         # Keeps the signature, from which the command line makes its options.
         idle = functools.wraps(getattr(bench, benchmark))(lambda *args, **kwargs: None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
 from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
@@ -145,8 +146,11 @@ def test_unmodified_algorithms_train_save_load_and_predict_the_same(algorithm, t
         "features_extractor_kwargs": {"core": "dnc", "core_kwargs": SMALL["dnc"]},
         "net_arch": [8],
     }
-    # CrossQ has no policy of that name; the class of its other one takes Dicts as well, with an extractor for them.
-    policy = CrossQ.policy_aliases["MlpPolicy"] if algorithm is CrossQ else "MultiInputPolicy"
+    policy = "MultiInputPolicy"
+    if algorithm is CrossQ:  # which takes no Dicts
+        policy = "MlpPolicy"
+        policy_kwargs["features_extractor_kwargs"]["flattened"] = env.observation_space
+        env = FlattenObservation(env)
     model = algorithm(policy, env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **kwargs)
     before = [parameter.clone() for parameter in memory_of(model).parameters()]
     model.learn(64)
@@ -258,6 +262,22 @@ def test_cost_does_not_grow_with_padding():
     features.core.sequence = lambda x, *rest: steps.append(len(x)) or sequence(x, *rest)
     features(windows(env, 20))
     assert steps[0] <= 13
+
+
+@pytest.mark.parametrize("name", ["discrete", "multibinary", "dict"])
+def test_flattened_windows_have_the_same_features(name):
+    env = HistoryWindow(Toy(OBSERVATIONS[name]), 4)
+    flat = FlattenObservation(HistoryWindow(Toy(OBSERVATIONS[name]), 4))
+    features = extractor(env)
+    torch.manual_seed(0)
+    options = {"core": "gru", "core_kwargs": SMALL["gru"], "flattened": env.observation_space}
+    same = MemoryExtractor(flat.observation_space, **options).eval()
+    flat.reset(seed=0)
+    vectors = [flat.reset(seed=i)[0] for i in range(5)]
+    whole = [env.reset(seed=i)[0] for i in range(5)]
+    batch = {key: torch.as_tensor(np.stack([one[key] for one in whole])) for key in env.observation_space.spaces}
+    shown = same(torch.as_tensor(np.stack(vectors)).float())
+    torch.testing.assert_close(shown, features(preprocess_obs(batch, env.observation_space)))
 
 
 def test_step_spaces_and_widths():
