@@ -120,7 +120,7 @@ def test_python_blocks_run(page, tmp_path):
 
 def test_readme_trains_and_uses_an_agent():
     text = "\n".join(block.text for block in blocks(README) if block.info == "python")
-    for word in ("from memrl.agents import", ".learn(", ".predict("):
+    for word in ("from memrl.agents import", ".learn(", ".act("):
         assert word in text
 
 
