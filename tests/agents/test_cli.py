@@ -719,3 +719,30 @@ def test_a_signal_saves_the_model_and_says_so(signum: signal.Signals, code: int,
 def test_settings_out_of_range_are_refused_from_python_too() -> None:
     with pytest.raises(UsageError, match="--steps: 0 given, at least 1 needed"):
         train(tiny(steps=0))
+
+
+def test_export_writes_a_new_file_beside_the_run_and_says_how_well_it_agrees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "train",
+        "--env",
+        "memrl/TMaze-v0",
+        "--core",
+        "gru",
+        "--steps",
+        "64",
+        "--n-envs",
+        "2",
+        "--set",
+        "n_steps=16",
+    ]
+    assert main([*words, "--eval-episodes", "2", "--run-dir", str(tmp_path)]) == 0
+    (run,) = tmp_path.glob("*/gru-ppo/seed0-*")
+    assert main(["export", str(run), "--format", "torch"]) == 0
+    assert (run / "policy.pt2").is_file()
+    assert "differs from the policy by at most" in capsys.readouterr().out
+    assert main(["export", str(run), "--format", "torch"]) == 2
+    assert "writes new files only" in capsys.readouterr().err
+    assert main(["export", str(run), "--format", "tflite"]) == 2
+    assert main(["export", str(tmp_path / "nowhere")]) == 2
