@@ -91,6 +91,7 @@ def show_envs(settings: EnvsSettings) -> int:
     for card in list_envs():
         optimal = ("<= " if card.optimal_is_bound else "") + _rounded(card.optimal_return)
         memoryless = "unknown" if card.memoryless_return is None else _rounded(card.memoryless_return)
+        memoryless = f">= {memoryless}" if card.memoryless_is_found else memoryless
         table.add_row(card.id, card.remember, str(card.horizon), str(card.steps_to_remember), optimal, memoryless)
     console.print(table)
     console.print("With keywords at their defaults. for steps: from the observation that shows it to its use.")

@@ -25,6 +25,7 @@ _SHIP, _SEA = (70, 70, 82), (120, 160, 200)
         optimal_return=1.0,
         optimal_is_bound=True,
         memoryless_return=-0.436,
+        memoryless_is_found=True,
         twin_of={f"popgym-Battleship{level.title()}-v0": {"difficulty": level} for level in _SIZES},
     )
 )

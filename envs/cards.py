@@ -23,6 +23,7 @@ class EnvCard:
     optimal_return: float  # expected return of the best policy with memory
     memoryless_return: float | None  # of the best policy that sees the last observation only; None if unknown
     optimal_is_bound: bool = False  # whether `optimal_return` is only known not to be exceeded
+    memoryless_is_found: bool = False  # whether `memoryless_return` is the best found, and not proven to be the best
     # Ids of another package whose rules are these, each with the keywords that make this environment its twin.
     twin_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 

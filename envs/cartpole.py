@@ -105,6 +105,7 @@ class CartPole(ArrayEnv):
         steps_to_remember=1,
         optimal_return=1.0,
         memoryless_return=0.256,
+        memoryless_is_found=True,
         twin_of={f"popgym-PositionOnlyCartPole{level.title()}-v0": {"difficulty": level} for level in _STEPS},
     )
 )
@@ -158,6 +159,7 @@ class PositionOnlyCartPole(CartPole):
         optimal_return=1.0,
         optimal_is_bound=True,
         memoryless_return=0.254,
+        memoryless_is_found=True,
         twin_of={f"popgym-NoisyPositionOnlyCartPole{level.title()}-v0": {"difficulty": level} for level in _DEVIATIONS},
     )
 )
@@ -215,6 +217,7 @@ class NoisyPositionOnlyCartPole(CartPole):
         steps_to_remember=599,
         optimal_return=1.0,
         memoryless_return=0.851,
+        memoryless_is_found=True,
     )
 )
 class VelocityOnlyCartPole(CartPole):

@@ -27,6 +27,7 @@ _DIFFICULTIES = {  # decks, what makes a pair
         steps_to_remember=102,
         optimal_return=83 / 102,
         memoryless_return=41 / 54,
+        memoryless_is_found=True,
         twin_of={f"popgym-Concentration{level.title()}-v0": {"difficulty": level} for level in _DIFFICULTIES},
     )
 )

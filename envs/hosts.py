@@ -112,8 +112,9 @@ class VectorHost(VectorWrapper[Any, Any, Any, Any, Array]):
         obs, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # several seeds are usual
         copies = range(self.num_envs)
         seeds = [seed + copy for copy in copies] if isinstance(seed, int | np.integer) else seed
-        self._runner.seed([None for _ in copies] if seeds is None else seeds)
         rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        given = [None for _ in copies] if seeds is None else list(seeds)
+        self._runner.seed([given[copy] if copy in rows else None for copy in copies])
         first = self._runner.begin(rows, {name: part[rows] for name, part in self._parts(obs).items()})
         if len(rows) < self.num_envs:
             for name, part in self._last.items():

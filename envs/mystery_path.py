@@ -24,6 +24,7 @@ _WAYS = np.array([[EAST, SOUTH, NORTH], [WEST, SOUTH, NORTH], [SOUTH, EAST, WEST
         steps_to_remember=126,
         optimal_return=1.0,
         memoryless_return=0.145,  # the best known
+        memoryless_is_found=True,
         optimal_is_bound=True,
     )
 )

@@ -113,6 +113,7 @@ class Pendulum(ArrayEnv):
         optimal_return=_OPTIMAL,
         optimal_is_bound=True,
         memoryless_return=0.368,
+        memoryless_is_found=True,
         twin_of={f"popgym-PositionOnlyPendulum{level.title()}-v0": {"difficulty": level} for level in _STEPS},
     )
 )
@@ -166,6 +167,7 @@ class PositionOnlyPendulum(Pendulum):
         optimal_return=_OPTIMAL,
         optimal_is_bound=True,
         memoryless_return=0.343,
+        memoryless_is_found=True,
         twin_of={f"popgym-NoisyPositionOnlyPendulum{level.title()}-v0": {"difficulty": level} for level in _DEVIATIONS},
     )
 )
@@ -223,6 +225,7 @@ class NoisyPositionOnlyPendulum(Pendulum):
         optimal_return=_OPTIMAL,
         optimal_is_bound=True,
         memoryless_return=0.637,
+        memoryless_is_found=True,
     )
 )
 class VelocityOnlyPendulum(Pendulum):

@@ -55,6 +55,11 @@ class SingleEnv(gym.Env[Any, Any]):
             info["is_success"] = bool(outcome.success[0])
         return self.copies.observation_of(obs, 0), float(outcome.rewards[0]), terminated, truncated, info
 
+    @property
+    def horizon(self) -> int:
+        """Steps of the longest episode."""
+        return self.copies.horizon
+
     def oracle(self) -> Any:
         """Best action now, as `ArrayEnv.oracle` has it."""
         return self.copies.oracle()[0]

@@ -152,6 +152,8 @@ class TMaze(gym.Env[NDArray[np.float32], int]):
 
     def render(self) -> Any:
         """The maze from above, with the goal: text or a picture (height, width, 3), by `render_mode`."""
+        if self.render_mode is not None and self._streams is None:
+            raise ResetNeeded("render: no episode is running; call reset first")
         if self.render_mode == "ansi":
             return self.text()
         if self.render_mode == "rgb_array":
@@ -273,6 +275,6 @@ def _sides(chance: Chance) -> NDArray[np.int64]:
 
 
 def _check(length: object, active: object) -> None:
-    whole_number("length", length, least=1)
+    whole_number("length", length, least=1, most=1_000_000)
     if not isinstance(active, bool | np.bool_):
         raise ValueError(f"active: {active!r} given, True or False needed")

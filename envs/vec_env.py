@@ -1,5 +1,6 @@
 """Any environment as a Stable-Baselines3 VecEnv: `make_vec_env`."""
 
+import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from .vector import one_of, whole_number
 from .workers import WorkerVecEnv
 
 Vec = Literal["auto", "twin", "dummy", "subproc"]
+_OF_GYMNASIUM = {"max_episode_steps", "disable_env_checker"}
 
 
 def make_vec_env(
@@ -75,7 +77,11 @@ def find_twin(env_id: str, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str
     ('memrl/RepeatPrevious-v0', {'difficulty': 'hard'})
     """
     name = name_of(env_id)
+    if _OF_GYMNASIUM & env_kwargs.keys():  # keywords that put a wrapper around a single environment
+        return None
     for card in list_envs():
+        if name == card.id.rpartition("-v")[0]:  # without a version, Gymnasium takes the newest
+            name = card.id
         keywords = card.twin_keywords(name, env_kwargs)
         if keywords is not None:
             return card.id, keywords
@@ -215,8 +221,11 @@ class GymVecEnv(VecEnv):
             raise ValueError(f"{attr_name}: the copies share it, so it can be set for all only")
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector environment once; what it returns, copy by copy."""
-        return self._rows(getattr(self._owner(method_name), method_name)(*args, **kwargs), indices)
+        """Call a method of the vector environment: for each copy if it takes a `copy`, else once for all of them."""
+        method = getattr(self._owner(method_name), method_name)
+        if "copy" in inspect.signature(method).parameters:
+            return [method(*args, copy=copy, **kwargs) for copy in self._get_indices(indices)]
+        return self._rows(method(*args, **kwargs), indices)
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Whether the vector environment is wrapped in a class."""

@@ -127,6 +127,8 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: {len(seeds)} given, one for each of {self.num_envs} copies needed")
         rows = self._rows_to_reset((options or {}).get("reset_mask"))
+        reset = set(rows.tolist())
+        seeds = [seed if copy in reset else None for copy, seed in enumerate(seeds)]  # the others go on drawing
         if self._streams is None:
             self._streams = Streams(seeds)
         else:
@@ -179,6 +181,8 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         if self.render_mode is None:
             gym.logger.warn("render: render_mode is None; make the environment with render_mode='rgb_array' or 'ansi'")
             return None
+        if self._streams is None:
+            raise ResetNeeded("render: no episode is running; call reset first")
         draw = self.text if self.render_mode == "ansi" else self.picture
         return tuple(draw(copy) for copy in range(self.num_envs))
 
@@ -200,8 +204,8 @@ class ArrayEnv(VectorEnv[Any, Any, Array]):
         report = self.report()
         if not report:
             return {}
-        everywhere = np.ones(self.num_envs, bool)
-        return {key: value.copy() for key, value in report.items()} | {f"_{key}": everywhere for key in report}
+        masks = {f"_{key}": np.ones(self.num_envs, bool) for key in report}
+        return {key: value.copy() for key, value in report.items()} | masks
 
     def _checked(self, actions: Any) -> Array:
         """Actions as an array with a known range, or an error that names the first bad one."""

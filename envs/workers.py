@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -95,8 +95,7 @@ class WorkerVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Start an episode in every environment; seeds and options count once."""
-        for index, (seed, options) in enumerate(zip(self._seeds, self._options, strict=True)):
-            self._send(index, "reset", seed, options)
+        self._send_all("reset", enumerate(zip(self._seeds, self._options, strict=True)))
         obs, infos = zip(*self._answers(range(self.num_envs), "reset", fatal=True), strict=True)
         self.reset_infos = list(infos)
         self._reset_seeds()
@@ -105,8 +104,7 @@ class WorkerVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Send the actions."""
-        for index, action in enumerate(actions):
-            self._send(index, "step", action)
+        self._send_all("step", ((index, (action,)) for index, action in enumerate(actions)))
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for all answers."""
@@ -155,9 +153,19 @@ class WorkerVecEnv(VecEnv):
 
     def _ask(self, indices: VecEnvIndices, command: str, *arguments: Any) -> list[Any]:
         chosen = list(range(len(self._workers)) if indices is None else self._get_indices(indices))
-        for index in chosen:
-            self._send(index, command, *arguments)
+        if not self._end.alive:
+            raise WorkerError(chosen[0] if chosen else 0, "its process was ended; make new environments")
+        self._send_all(command, ((index, arguments) for index in chosen))
         return self._answers(chosen, command, fatal=False)
+
+    def _send_all(self, command: str, messages: Iterable[tuple[int, tuple[Any, ...]]]) -> None:
+        """Send each its own. If one cannot be sent all are ended, lest later commands get the answers to this one."""
+        try:
+            for index, arguments in messages:
+                self._send(index, command, *arguments)
+        except BaseException:
+            self.close()
+            raise
 
     def _send(self, index: int, command: str, *arguments: Any) -> None:
         if not self._end.alive:

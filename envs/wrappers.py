@@ -26,7 +26,7 @@ class HideObservation(Host):
     """
 
     def __init__(self, env: AnyEnv, hidden: int | str | Collection[int | str]) -> None:
-        super().__init__(env, transforms.Hide, hidden=hidden)
+        super().__init__(env, transforms.Hide, hidden=_listed(hidden))
 
 
 class Flicker(Host):
@@ -125,7 +125,7 @@ class VectorHideObservation(VectorHost):
     """`HideObservation` for vector environments with same-step resets."""
 
     def __init__(self, env: AnyVectorEnv, hidden: int | str | Collection[int | str]) -> None:
-        super().__init__(env, transforms.Hide, hidden=hidden)
+        super().__init__(env, transforms.Hide, hidden=_listed(hidden))
 
 
 class VectorFlicker(VectorHost):
@@ -161,3 +161,8 @@ class VectorEpisodeTime(VectorHost):
 
     def __init__(self, env: AnyVectorEnv, start: bool = True, time: bool = False, horizon: int | None = None) -> None:
         super().__init__(env, inputs.AddTime, start=start, time=time, horizon=horizon)
+
+
+def _listed(hidden: int | str | Collection[int | str]) -> int | str | list[int | str]:
+    """Keys and places in a form that an environment's spec can copy."""
+    return list(hidden) if isinstance(hidden, Collection) and not isinstance(hidden, str) else hidden

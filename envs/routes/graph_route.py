@@ -63,8 +63,8 @@ class GraphRoute(ArrayEnv):
 
     **Optimal return**: 1 + `goal_bonus`. **Best memoryless return**: 10^-digits, 0.1 by default, whatever the policy:
     in the answer phase nothing is seen, and the label of the next node is as likely any number. With `show_position` a
-    traversal gives 1/(10^digits - 1), as the next node is another one. In "shortest_path" several nodes may be right,
-    and these numbers become somewhat larger.
+    traversal gives 1/(10^digits - 1), as the next node is another one. Where several nodes may be right, in
+    "shortest_path" and in "inference" on graphs in which a relation leads to several, it is as many times larger.
 
     The oracle is a player who forgets nothing; where several answers are right, it gives one of them.
 
@@ -82,7 +82,9 @@ class GraphRoute(ArrayEnv):
         sparse: reward at the end only.
         goal_bonus: at least 0.
         graph: None for random ones, or what `memrl.envs.routes.loaders.load_graph` takes: "underground",
-            "underground-zone-1", "family", a path, a networkx graph, a list of edges. Labels are random for these too.
+            "underground-zone-1", "family", a path, a networkx graph, a list of edges. Labels are random for these too;
+            weights are checked, but a route is as long as it has edges.
+        level: 0 to 1, how far the ranges of `nodes` and `hops` are open at first; see the attribute.
         render_mode: "ansi" (text), "rgb_array" (picture) or None.
 
     Attributes:
@@ -109,6 +111,7 @@ class GraphRoute(ArrayEnv):
         sparse: bool = False,
         goal_bonus: float = 0.0,
         graph: Any = None,
+        level: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         self.mode = one_of("mode", mode, tuple(QUERIES))
@@ -124,7 +127,7 @@ class GraphRoute(ArrayEnv):
             raise ValueError(f"goal_bonus: {goal_bonus!r} given, a finite number of at least 0 needed")
         self.sparse = bool(sparse)
         self.goal_bonus = float(goal_bonus)
-        self._level = 1.0
+        self.level = level
         self.show_position = show_position
         self._source: Source = (
             RandomGraphs(self._nodes[1], self._degree)

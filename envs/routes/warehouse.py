@@ -22,6 +22,7 @@ SHELVING, PICKING, HOMING = range(3)
         steps_to_remember=20,
         optimal_return=0.7833,
         memoryless_return=-0.13,
+        memoryless_is_found=True,
         optimal_is_bound=True,
     )
 )

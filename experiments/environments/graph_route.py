@@ -3,7 +3,8 @@
 `python experiments/environments/graph_route.py` trains each core with each seed in two parts. First it imitates the
 environment's oracle on a curriculum (cross-entropy of the right labels, as the DNC paper trained its graph tasks),
 then MemoryPPO goes on from those weights with nothing but the reward. Rows go to results/graph_route/training.csv as
-they come and to evaluation.csv at the end of each part; a core and seed that stands there is not trained again.
+they come and to evaluation.csv at the end of each part; a core and seed that stands there is not trained again. At the
+end, the agent is evaluated on parts of the London Underground, which it never saw; `MEMRL_DATA` says where its CSV is.
 """
 
 import argparse
@@ -109,8 +110,8 @@ class Log(BaseCallback):
         write("training.csv", TRAINING, (self.core, self.seed, "reward", 3, 0, 0, self.num_timesteps, mean, seconds))
 
 
-def evaluate(model: MemoryPPO, core: str, seed: int, part: str, began: float) -> None:
-    envs = make_vec_env("memrl/GraphRoute-v0", 100, seed=900_000 + seed, **TASK)
+def evaluate(model: MemoryPPO, core: str, seed: int, part: str, began: float, **keywords: Any) -> None:
+    envs = make_vec_env("memrl/GraphRoute-v0", 100, seed=900_000 + seed, **TASK, **keywords)
     won: list[bool] = []
 
     def watch(local: dict[str, Any], _: dict[str, Any]) -> None:
@@ -140,6 +141,7 @@ def train(core: str, seed: int, steps: int) -> None:
     evaluate(model, core, seed, "shown", began)
     model.learn(steps, callback=Log(core, seed))
     evaluate(model, core, seed, "reward", began)
+    evaluate(model, core, seed, "underground", began, graph="underground-zone-1")  # connected parts of 6 stations
 
 
 def main() -> None:
@@ -153,7 +155,7 @@ def main() -> None:
     done = set()
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            done = {(row["core"], row["seed"]) for row in csv.DictReader(file) if row["part"] == "reward"}
+            done = {(row["core"], row["seed"]) for row in csv.DictReader(file) if row["part"] == "underground"}
     for core in arguments.cores.split(","):
         for seed in arguments.seeds.split(","):
             if (core, seed) not in done:

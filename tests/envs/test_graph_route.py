@@ -578,3 +578,11 @@ def test_masks_leave_a_choice_in_the_answer_phase_only(digits):
             single.reset()
         assert terminated[0] == (envs.steps[0] == 0)
     assert free > 50
+
+
+def test_the_level_may_be_given_at_first():
+    env = make_env("memrl/GraphRoute-v0", hops=(1, 3), level=0)
+    assert env.unwrapped.level == 0
+    assert {env.reset(seed=seed)[1]["optimal_cost"] for seed in range(20)} == {1}
+    with pytest.raises(ValueError, match="level: 2 given"):
+        make_env("memrl/GraphRoute-v0", level=2)

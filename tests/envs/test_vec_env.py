@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from memrl.envs import GymVecEnv, list_envs, make_env, make_vec_env
 from memrl.envs.single import SingleEnv
+from memrl.envs.vec_env import find_twin
 from memrl.envs.vector import ArrayEnv, Outcome
 
 CARDS = list_envs()
@@ -381,3 +382,18 @@ def test_environments_alone_load_no_stable_baselines():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])
     with pytest.raises(AttributeError, match="no attribute 'make_vec'"):
         sys.modules["memrl.envs"].make_vec  # noqa: B018
+
+
+def test_texts_are_those_of_each_copy():
+    twin, dummy = (make_vec_env("memrl/TMaze-v0", 8, seed=0, vec=vec) for vec in ("twin", "dummy"))
+    twin.reset()
+    dummy.reset()
+    texts = twin.env_method("text")
+    assert texts == dummy.env_method("text")
+    assert len(set(texts)) == 2
+    assert twin.env_method("text", indices=[3]) == [texts[3]]
+
+
+def test_an_id_without_version_has_its_twin_and_wrappers_of_gymnasium_do_not():
+    assert find_twin("memrl/TMaze", {"length": 3}) == ("memrl/TMaze-v0", {"length": 3})
+    assert find_twin("memrl/TMaze-v0", {"max_episode_steps": 3}) is None

@@ -146,6 +146,25 @@ def test_a_mask_resets_some_copies_only(card):
 
 
 @EVERY_ID
+def test_a_seed_with_a_mask_is_for_those_copies_only(card):
+    envs, twin = make_vec(card.id, 2), make_vec(card.id, 2)
+    envs.reset(seed=7)
+    twin.reset(seed=7)
+    twin.reset()
+    envs.reset(seed=7, options={"reset_mask": np.array([True, False])})
+    first, _ = envs.reset(options={"reset_mask": np.array([False, True])})  # the second episode of the copy
+    assert_same(pick(first, 1), pick(twin.reset(options={"reset_mask": np.array([True, False])})[0], 1))
+
+
+@EVERY_ID
+def test_nothing_is_drawn_before_the_first_reset(card):
+    with pytest.raises(ResetNeeded, match="call reset first"):
+        make_vec(card.id, 1, render_mode="ansi").render()
+    with pytest.raises(ResetNeeded, match="call reset first"):
+        gym.make(card.id, render_mode="ansi").unwrapped.render()
+
+
+@EVERY_ID
 def test_bad_calls_are_refused(card):
     envs = make_vec(card.id, 2)
     good = sampled(envs, 0, 1)[0]

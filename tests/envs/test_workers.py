@@ -249,3 +249,14 @@ def test_ctrl_c_while_waiting_ends_the_processes(toys, monkeypatch):
 def test_bad_arguments(makes, timeout):
     with pytest.raises(ValueError, match="needed"):
         WorkerVecEnv(makes, timeout)
+
+
+def test_what_cannot_be_sent_ends_all_rather_than_mixing_up_answers():
+    envs = WorkerVecEnv([partial(make_env, "CartPole-v1")] * 2)
+    envs.reset()
+    envs.set_options([{}, {"x": (i for i in range(3))}])
+    with pytest.raises(TypeError, match="pickle"):
+        envs.reset()
+    for question in (partial(envs.get_attr, "render_mode"), partial(envs.env_method, "nonsense"), envs.reset):
+        with pytest.raises(WorkerError, match="make new environments"):
+            question()

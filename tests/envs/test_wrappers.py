@@ -560,3 +560,15 @@ def test_single_and_vector_are_not_mixed_up():
         Delay(copies(2, TMAZE), steps=1)
     with pytest.raises(TypeError, match="; Delay takes single ones"):
         VectorDelay(make(TMAZE), steps=1)
+
+
+def test_time_is_known_of_single_and_vector_environments_of_memrl():
+    single = EpisodeTime(make_env("memrl/GraphRoute-v0"), time=True)
+    assert single.reset(seed=0)[0]["episode_time"] == 0
+    assert single.step(0)[0]["episode_time"] == pytest.approx(1 / 29)
+
+
+def test_keys_of_a_dict_can_be_hidden_as_they_come():
+    env = HideObservation(make_env("MiniGrid-MemoryS7-v0"), {"mission": 1}.keys())
+    assert env.spec is not None
+    assert set(env.observation_space.spaces) == {"image", "direction"}
