@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .a2c import MemoryA2C
     from .carry import MemoryAgent
     from .export import export_policy
-    from .masks import MaskedPredictor
+    from .masks import MaskedEvalCallback, MaskedPredictor
     from .policies import CnnMemoryPolicy, MlpMemoryPolicy, MultiInputMemoryPolicy, PolicyState
     from .ppo import MemoryPPO
     from .previous import VecPreviousInputs
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CnnMemoryPolicy",
+    "MaskedEvalCallback",
     "MaskedPredictor",
     "MemoryA2C",
     "MemoryAgent",
@@ -33,6 +34,7 @@ __all__ = [
 
 # Looked up on first use: the command line lives in this package, and `memrl --help` needs no Stable-Baselines3.
 _FILES = {
+    "MaskedEvalCallback": "masks",
     "MaskedPredictor": "masks",
     "MemoryA2C": "a2c",
     "MemoryAgent": "carry",

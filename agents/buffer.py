@@ -143,7 +143,11 @@ class SequenceBuffer(RolloutBuffer):
     ) -> None:
         """Keep one step of every environment, as in SB3; masks (n_envs, choices) of its actions, if there are any."""
         for key, part in self.observation_parts.items():
-            part[self.pos] = np.reshape(obs[key] if key else obs, part.shape[1:])
+            seen = np.asarray(obs[key] if key else obs)
+            if self.pos == 0 and not np.can_cast(seen.dtype, part.dtype, "same_kind"):
+                # VecNormalize makes floats of whole numbers and leaves the space as it was.
+                part = self.observation_parts[key] = np.zeros(part.shape, seen.dtype)
+            part[self.pos] = np.reshape(seen, part.shape[1:])
         self.actions[self.pos] = action.reshape(self.n_envs, self.action_dim)
         self.rewards[self.pos] = reward
         self.episode_starts[self.pos] = episode_start

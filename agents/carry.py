@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from memrl import tree
+
 from .on_policy import MemoryOnPolicyAlgorithm
 
 Array = np.ndarray[Any, Any]
@@ -31,11 +33,17 @@ class MemoryAgent:
         self._starts: Array | None = None  # which environments begin an episode at the next step
 
     def reset(self, which: Array | list[bool] | None = None) -> None:
-        """Forget everything, or, of several environments, what belongs to those where `which` is true."""
+        """Forget everything, or, of several environments, what belongs to those where `which` is true.
+
+        Raises:
+            ValueError: `which` is not a truth value for each environment.
+        """
         if which is None or self.state is None:
             self.state, self._starts = None, None
         else:
-            starts = np.asarray(which, dtype=bool)
+            starts, count = np.asarray(which), tree.batch_size(self.state)
+            if starts.dtype != bool or starts.shape != (count,):
+                raise ValueError(f"which: {which!r} given, True or False for each of {count} environments needed")
             self._starts = starts if self._starts is None else self._starts | starts
 
     def act(self, observation: Array | dict[str, Array], action_masks: Array | None = None) -> Array:

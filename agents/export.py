@@ -4,8 +4,9 @@ import importlib.util
 import io
 import json
 import logging
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
@@ -40,14 +41,7 @@ class StepGraph(nn.Module):
         self.policy = policy
         self.space, self.action_space = policy.observation_space, policy.action_space
         self.parts = self.space.spaces if isinstance(self.space, spaces.Dict) else {"obs": self.space}
-        self.scales: dict[str, tuple[Tensor, Tensor, float]] = {}
-        if normalize is not None and normalize.norm_obs:
-            rms = normalize.obs_rms
-            own = {key: rms[key] for key in normalize.norm_obs_keys or []} if isinstance(rms, dict) else {"obs": rms}
-            self.scales = {
-                key: (_tensor(each.mean), _tensor(np.sqrt(each.var + normalize.epsilon)), normalize.clip_obs)
-                for key, each in own.items()
-            }
+        self.scales = _scales(self.parts, normalize)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Observations (one input for each key of a Dict), packed state (B, S), episode start (B,) bool.
@@ -95,8 +89,9 @@ class StepGraph(nn.Module):
         return torch.maximum(torch.minimum(shaped, _tensor(space.high)), _tensor(space.low))
 
     def input_names(self) -> list[str]:
-        """Names of the inputs, in their order."""
-        return [*self.parts, "state", "episode_start"]
+        """Names of the inputs, in their order; a key called like another input or an output gets "obs." in front."""
+        taken = {"state", "episode_start", *OUTPUTS}
+        return [*(f"obs.{key}" if key in taken else key for key in self.parts), "state", "episode_start"]
 
     def example(self, batch: int = 3) -> list[Tensor]:
         """Inputs of the right shapes and types, random observations at the start of an episode."""
@@ -119,20 +114,27 @@ def export_policy(
         model: a trained agent.
         path: file to write, ending in .onnx or .pt2; an existing one is not overwritten.
         format: "onnx", or "torch" for `torch.export.load`.
-        normalize: the VecNormalize that the model was trained under; its statistics become part of the graph.
+        normalize: the VecNormalize that the model was trained under; its statistics become part of the graph. None:
+            that of the model's own environment, if it has one.
 
     Returns:
         The largest difference between file and policy over 20 random steps with their own states.
 
     Raises:
-        ValueError: an unknown format, or a package is missing.
+        ValueError: an unknown format, a package is missing, statistics do not fit the observations, or what the file
+            computes is not what the policy does.
         FileExistsError: the file exists.
+        FileNotFoundError: there is no such folder.
     """
     if format not in SUFFIX:
         raise ValueError(f"format: {format!r} given, 'onnx' or 'torch' needed")
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists; export writes new files only")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder")
+    if normalize is None and model.get_env() is not None:
+        normalize = model.get_vec_normalize_env()
     if format == "onnx" and (missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]):
         raise ValueError(f"format: 'onnx' needs {', '.join(missing)}; pip install 'memrl[export]'")
     was_training, device = model.policy.training, model.policy.device
@@ -144,8 +146,14 @@ def export_policy(
             inputs = tuple(graph.example())
             batch = torch.export.Dim.DYNAMIC
             program = torch.export.export(graph, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
-            _save(program, path, format, graph, _describe(model, graph))
-            return _compare(graph, path, format)
+            unchecked = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX[format]}")
+            try:
+                _save(program, unchecked, format, graph, _describe(model, graph))
+                difference = _compare(graph, normalize, unchecked, format)
+                unchecked.rename(path)
+            finally:
+                unchecked.unlink(missing_ok=True)
+            return difference
     finally:
         model.policy.to(device)
         model.policy.set_training_mode(was_training)
@@ -195,20 +203,70 @@ def _describe(model: MemoryOnPolicyAlgorithm, graph: StepGraph) -> dict[str, str
     }
 
 
-def _compare(graph: StepGraph, path: Path, format: Format) -> float:
-    run = load_step(path, format, graph.input_names())
-    worst = 0.0
+def _compare(graph: StepGraph, normalize: VecNormalize | None, path: Path, format: Format) -> float:
+    """Step the file and the policy itself side by side, each with its own state."""
+    run, policy = load_step(path, format, graph.input_names()), graph.policy
+    worst = [0.0]
     for batch in (1, 4):
-        state = theirs = graph.example(batch)[-2]
+        *_, state, _ = graph.example(batch)
+        theirs, memory = state.numpy(), policy.initial_state(batch)
         for step in range(20):
             *seen, _, starts = graph.example(batch)
             starts = starts if step == 0 else torch.rand(batch) < 0.1
-            outputs = graph(*seen, state, starts)
-            found = run([*(part.numpy() for part in seen), theirs.numpy(), starts.numpy()])
-            state, theirs = outputs[-1], torch.as_tensor(found[-1])
-            differences = [np.abs(a.numpy() - b).max(initial=0) for a, b in zip(outputs[1:], found[1:], strict=True)]
-            worst = max(worst, *map(float, differences))
-    return worst
+            action, _, value, theirs = run([*(part.numpy() for part in seen), theirs, starts.numpy()])
+            obs = _as_seen(graph, normalize, seen)
+            best, values, _, after = policy(obs, memory, starts, deterministic=True)
+            distribution, _ = policy.get_distribution(obs, memory, starts)
+            chosen = torch.as_tensor(action).to(best.dtype)
+            if isinstance(graph.action_space, spaces.Box):
+                low, high = graph.action_space.low, graph.action_space.high
+                worst.append(np.abs(action - np.clip(best.numpy(), low, high)).max())
+            else:  # of two equally likely actions either will do
+                worst.append((distribution.log_prob(best) - distribution.log_prob(chosen)).abs().max().item())
+            worst.append(np.abs(value - values.flatten().numpy()).max())
+            worst.append(np.abs(theirs - tree.pack(after).numpy()).max(initial=0.0))
+            memory = after
+    difference = float(np.max(worst))  # which is NaN if one of them is
+    if not difference < 1e-2:
+        raise ValueError(f"export: the file differs from the policy by {difference}; nothing was written")
+    return difference
+
+
+def _as_seen(graph: StepGraph, normalize: VecNormalize | None, seen: list[Tensor]) -> Any:
+    """Raw observations as the policy gets them."""
+    parts = dict(zip(graph.parts, seen, strict=True))
+    if normalize is not None and normalize.norm_obs:
+        if isinstance(normalize.observation_space, spaces.Dict):
+            own = {key: parts[key].numpy() for key in normalize.observation_space.spaces}
+            parts |= {key: torch.as_tensor(part) for key, part in normalize.normalize_obs(own).items()}
+        else:
+            (key,) = graph.scales
+            parts[key] = torch.as_tensor(normalize.normalize_obs(parts[key].numpy()))
+    return parts if isinstance(graph.space, spaces.Dict) else parts["obs"]
+
+
+def _scales(
+    parts: Mapping[str, spaces.Space[Any]], normalize: VecNormalize | None
+) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """Mean, deviation and limit of each part of the observation that is normalised.
+
+    Raises:
+        ValueError: statistics are of parts that the policy does not see, or of another shape.
+    """
+    if normalize is None or not normalize.norm_obs:
+        return {}
+    rms: Any = normalize.obs_rms
+    if not isinstance(rms, dict):  # of the whole observation, which wrappers may have made a part of a Dict
+        rms = {"observation" if "observation" in parts else "obs": rms}
+    for key, each in rms.items():
+        if key not in parts or each.mean.shape != parts[key].shape:
+            raise ValueError(
+                f"normalize: statistics of {key!r} {each.mean.shape} given, observations have no such part"
+            )
+    return {
+        key: (_tensor(each.mean), _tensor(np.sqrt(each.var + normalize.epsilon)), normalize.clip_obs)
+        for key, each in rms.items()
+    }
 
 
 def load_step(path: str | Path, format: Format, input_names: list[str]) -> Any:

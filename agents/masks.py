@@ -1,9 +1,12 @@
 """Action masks outside of training: a model that asks its environments what is allowed."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium import spaces
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from .on_policy import MemoryOnPolicyAlgorithm
@@ -29,7 +32,8 @@ class MaskedPredictor:
 
     def __init__(self, model: MemoryOnPolicyAlgorithm, env: VecEnv) -> None:
         self.model, self.env = model, env
-        self.supported = is_masking_supported(env)
+        # As in training, where a Box has no choices to mask.
+        self.supported = not isinstance(env.action_space, spaces.Box) and is_masking_supported(env)
 
     def predict(
         self,
@@ -41,3 +45,19 @@ class MaskedPredictor:
         """As the model's, with the masks of this moment."""
         masks = get_action_masks(self.env) if self.supported else None
         return self.model.predict(observation, state, episode_start, deterministic, masks)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the model's."""
+        return getattr(self.model, name)
+
+
+class MaskedEvalCallback(EvalCallback):
+    """SB3's EvalCallback for environments with `action_masks()`; arguments as there."""
+
+    def _on_step(self) -> bool:
+        model: Any = self.model
+        self.model = cast(BaseAlgorithm, MaskedPredictor(model, self.eval_env))
+        try:
+            return super()._on_step()
+        finally:
+            self.model = model

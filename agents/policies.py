@@ -230,11 +230,17 @@ class MlpMemoryPolicy(ActorCriticPolicy):
                 raise ValueError(f"state: of {tree.batch_size(memory)} environments given, {batch} observations given")
             starts = torch.zeros(batch, dtype=torch.bool, device=self.device)
             if episode_start is not None:
-                starts |= torch.as_tensor(np.asarray(episode_start, dtype=bool), device=self.device)
+                given = np.asarray(episode_start, dtype=bool)
+                if given.size not in (1, batch):
+                    raise ValueError(f"episode_start: of {given.size} environments given, {batch} observations given")
+                starts |= torch.as_tensor(given.reshape(-1), device=self.device)
             latent, _, memory = self._remember(obs, memory, starts)
             masks = None
             if action_masks is not None:
-                masks = torch.as_tensor(np.asarray(action_masks, dtype=bool), device=self.device).reshape(batch, -1)
+                allowed = np.asarray(action_masks, dtype=bool)
+                if vectorised and len(allowed) != batch:
+                    raise ValueError(f"action_masks: of {len(allowed)} environments given, {batch} observations given")
+                masks = torch.as_tensor(allowed, device=self.device).reshape(batch, -1)
             chosen = self._distribution(latent, masks).get_actions(deterministic=deterministic)
         actions = chosen.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc, arg-type]
         if isinstance(self.action_space, spaces.Box):

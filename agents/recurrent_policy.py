@@ -17,9 +17,10 @@ from memrl.registry import make_core
 class RecurrentMemoryPolicy(RecurrentActorCriticPolicy):
     """A policy for RecurrentPPO that remembers with a memory core instead of an LSTM.
 
-    `RecurrentPPO(RecurrentMemoryPolicy, env, policy_kwargs=dict(core="dnc"))` is all that changes. RecurrentPPO keeps a
-    state for every step, twice over (hidden and cell state of an LSTM): a core's state travels as its hidden state, the
-    other stays empty but takes as much room. `MemoryPPO` stores states at sequence starts only.
+    `RecurrentPPO(RecurrentMemoryPolicy, env, policy_kwargs=dict(core="dnc"))` is all that changes. RecurrentPPO keeps
+    four states of one size for every step (hidden and cell state of the actor's LSTM and of the critic's): a core's
+    state travels as a hidden state, the others take as much room even where nothing is in them. `MemoryPPO` stores
+    states at sequence starts only.
 
     Args:
         observation_space: as in SB3; Dict and images too.
@@ -112,7 +113,9 @@ class PackedCore(nn.Module):
 
     def forward(self, x: Tensor, packed: Tensor, reset: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (T, B, I), packed states (B, S) and resets (T, B) to outputs (T, B, O) and packed states."""
-        initial = self.core.initial_state(len(packed))
+        # Detached: a stored state does not move with what an episode starts from. Where one starts, the core puts its
+        # initial state in place itself, and that one learns.
+        initial = tree.detach(self.core.initial_state(len(packed)))
         start = tree.pack(initial)
         y, state = self.core(x, tree.unpack(start + packed, initial), reset)
         return y, tree.pack(state) - start

@@ -157,16 +157,17 @@ def allocation_weights(usage: Tensor) -> Tensor:
     Returns:
         a, non-negative; sums to 1 - Π u, so to 1 if any slot is free. Shape (B, N).
 
-    Departs from the paper: usages closer than rounding count as equal, and the first of equals comes first. The sort
-    order carries no gradient, as there.
+    Departs from the paper: of two slots the first counts as less used until it is used by 4 ε more for each slot
+    between them; ε is the rounding of float32 (of float64 for float64). The sort order carries no gradient, as there.
 
     >>> allocation_weights(torch.tensor([[0.9, 0.0, 0.5]]))
     tensor([[0., 1., 0.]])
     """
     # Slots that nothing has told apart yet are equally free but for rounding, which differs with the size of the batch
     # and must not choose between them: a little more for each slot than for the one before takes the first of them.
-    slots = torch.arange(usage.shape[-1], dtype=usage.dtype, device=usage.device)
-    order = torch.add(usage.detach(), slots, alpha=16 * torch.finfo(usage.dtype).eps).argsort(dim=-1)  # φ
+    exact = usage.detach() if usage.dtype == torch.float64 else usage.detach().float()
+    slots = torch.arange(usage.shape[-1], dtype=exact.dtype, device=usage.device)
+    order = torch.add(exact, slots, alpha=4 * torch.finfo(exact.dtype).eps).argsort(dim=-1)  # φ
     rising = usage.gather(-1, order)  # u[φ]
     before = F.pad(rising[..., :-1], (1, 0), value=1.0).cumprod(-1)  # Π_{i<j} u[φ_i]
     return torch.zeros_like(usage).scatter(-1, order, (1 - rising) * before)

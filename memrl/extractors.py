@@ -34,6 +34,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         encoder_kwargs: its keyword arguments.
         features_dim: width of the features, by a linear layer behind the core; None: the core's own width.
         pooling: which of the core's outputs are the features: the last one, or the mean or the maximum over the window.
+        normalize_images: divide images by 255, as SB3's policies do to single ones.
         flattened: for algorithms without Dict observations, such as CrossQ: the Dict space of the windows, if the
             environment flattens them to one vector by `gymnasium.wrappers.FlattenObservation`.
 
@@ -57,6 +58,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         encoder_kwargs: dict[str, Any] | None = None,
         features_dim: int | None = None,
         pooling: Pooling = "last",
+        normalize_images: bool = True,
         flattened: spaces.Dict | None = None,
     ) -> None:
         step_space = step_space_of(observation_space if flattened is None else flattened)
@@ -73,6 +75,7 @@ class MemoryExtractor(BaseFeaturesExtractor):
         memory = make_core(core, int(built.features_dim), **(core_kwargs or {}))
         super().__init__(observation_space, features_dim or memory.output_size)
         self.encoder, self.pooling, self.step_space, self.flattened = built, pooling, step_space, flattened
+        self.normalize_images = normalize_images
         self.shelter = _Shelter(memory)
         self.output = nn.Identity() if features_dim is None else nn.Linear(memory.output_size, features_dim)
 
@@ -128,10 +131,10 @@ class MemoryExtractor(BaseFeaturesExtractor):
             if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):  # one-hot, the steps side by side
                 part = part.reshape(len(part), window, -1)
             elif isinstance(space, spaces.Box) and is_image_space(space):
-                part = part / 255.0
+                part = part / 255.0 if self.normalize_images else part.float()
                 if not is_image_space_channels_first(space):
                     part = part.movedim(-1, 2)
-            split[key] = part
+            split[key] = part.unsqueeze(-1) if part.dim() == 2 else part
         return split
 
 
@@ -163,12 +166,15 @@ def step_space_of(window_space: spaces.Space[Any]) -> spaces.Space[Any]:
         )
     window = int(np.prod(window_space["mask"].shape or ()))
     parts = {key: _one_step(space, window) for key, space in window_space.spaces.items() if key != "mask"}
+    if not parts:
+        raise ValueError(f"observation_space: {window_space} given, a window beside the mask needed")
     return parts["window"] if parts.keys() == {"window"} else spaces.Dict(parts)
 
 
 def _one_step(space: spaces.Space[Any], window: int) -> spaces.Space[Any]:
     if isinstance(space, spaces.Box) and space.shape[:1] == (window,):
-        return spaces.Box(space.low[0], space.high[0], dtype=space.dtype.type)
+        # A number without an axis gets one, as features need one.
+        return spaces.Box(np.atleast_1d(space.low[0]), np.atleast_1d(space.high[0]), dtype=space.dtype.type)
     if isinstance(space, spaces.MultiBinary) and tuple(space.shape)[:1] == (window,):
         return spaces.MultiBinary(space.shape[1:])
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.size % window == 0:

@@ -296,3 +296,15 @@ def test_bad_arguments_are_refused():
         MemoryExtractor(window, features_dim=0)
     with pytest.raises(ValueError, match="pooling: 'sum' given"):
         MemoryExtractor(window, pooling="sum")
+
+
+def test_numbers_without_an_axis_and_raw_images():
+    env = HistoryWindow(Toy(spaces.Box(-1, 1, (), np.float32)), 4)
+    assert extractor(env)(windows(env, 3)).shape == (3, 8)
+    env = HistoryWindow(Toy(OBSERVATIONS["image first"]), 3)
+    batch = windows(env, 3)
+    raw, scaled = extractor(env, normalize_images=False), extractor(env)
+    raw.load_state_dict(scaled.state_dict())
+    torch.testing.assert_close(raw({**batch, "window": batch["window"] / 255}), scaled(batch))
+    with pytest.raises(ValueError, match="a window beside the mask"):
+        step_space_of(spaces.Dict(mask=spaces.MultiBinary(4)))

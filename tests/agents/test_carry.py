@@ -76,3 +76,15 @@ def test_right_uses_are_not_warned_of(core):
     if core == "none":  # there is nothing to lose
         model.predict(obs[0])
         model.predict(obs[0])
+
+
+def test_what_does_not_fit_the_environments_is_refused(model):
+    agent, obs = MemoryAgent(model), observations()[0]
+    agent.act(obs)
+    for which in ([True], [0, 2], [True, False]):
+        with pytest.raises(ValueError, match="True or False for each of 3"):
+            agent.reset(which)
+    with pytest.raises(ValueError, match="episode_start: of 2 environments given, 3"):
+        model.predict(obs, None, np.ones(2, bool))
+    with pytest.raises(ValueError, match="action_masks: of 2 environments given, 3"):
+        model.predict(obs, None, np.ones(3, bool), action_masks=np.ones((2, 3), bool))

@@ -96,3 +96,25 @@ def test_the_model_is_left_as_it_was(tmp_path):
     export_policy(model, tmp_path / "step.pt2", "torch")
     assert model.policy.training
     assert all(torch.equal(before[name], weight) for name, weight in model.policy.state_dict().items())
+
+
+def test_normalisation_is_found_behind_previous_inputs_and_other_statistics_are_refused(tmp_path):
+    env = VecNormalize(scripted(observation_space=spaces.Box(50, 150, (3,), np.float32)))
+    model = loosen(make(env=env, policy="MultiInputMemoryPolicy", previous_action=True))
+    model.learn(36)
+    assert list(StepGraph(model.policy, env).scales) == ["observation"]
+    assert export_policy(model, tmp_path / "step.pt2", "torch") < 1e-5
+    with pytest.raises(ValueError, match="observations have no such part"):
+        StepGraph(make().policy, VecNormalize(scripted(observation_space=spaces.Box(0, 1, (7,), np.float32))))
+
+
+def test_keys_may_be_called_like_outputs_and_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
+    space = spaces.Dict(value=spaces.Box(-1, 1, (3,), np.float32), state=spaces.Discrete(2))
+    model = loosen(make(env=scripted(observation_space=space), policy="MultiInputMemoryPolicy"))
+    assert export_policy(model, tmp_path / "step.onnx") < 1e-5
+    names = [each.name for each in onnx.load(tmp_path / "step.onnx").graph.input]
+    assert {"obs.state", "obs.value", "state", "episode_start"} == set(names)
+    monkeypatch.setattr(StepGraph, "_most_likely", lambda self, logits: logits.argmin(-1))
+    with pytest.raises(ValueError, match="differs from the policy"):
+        export_policy(model, tmp_path / "wrong.pt2", "torch")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step.onnx"]

@@ -9,7 +9,7 @@ from sb3_contrib.common.maskable.distributions import make_masked_proba_distribu
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from memrl.agents import MaskedPredictor, MemoryA2C, MemoryPPO
+from memrl.agents import MaskedEvalCallback, MaskedPredictor, MemoryA2C, MemoryPPO
 from memrl.agents.distributions import masked
 
 from .toys import BOX, Scripted, batch_of, collect, exact, loosen, make
@@ -100,10 +100,10 @@ def test_bad_masks_are_refused():
     model = make()
     obs = model.env.reset()
     with pytest.raises(ValueError, match=r"action_masks: shape \(3, 2\) given, \(3, 3\) needed"):
-        model.predict(obs, action_masks=np.ones((3, 2), bool))
+        model.predict(obs, episode_start=np.ones(3, bool), action_masks=np.ones((3, 2), bool))
     with pytest.raises(ValueError, match="no action is allowed in row 1"):
-        model.predict(obs, action_masks=np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1]]))
-    assert (model.predict(obs, action_masks=np.array([[0, 1, 0]] * 3))[0] == 1).all()
+        model.predict(obs, episode_start=np.ones(3, bool), action_masks=np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1]]))
+    assert (model.predict(obs, episode_start=np.ones(3, bool), action_masks=np.array([[0, 1, 0]] * 3))[0] == 1).all()
 
 
 class Doors(gym.Env):
@@ -157,3 +157,21 @@ def test_masks_and_memory_are_needed_together(core, doors, low, high):
     model.learn(16_000)
     mean, _ = evaluate_policy(MaskedPredictor(model, envs), envs, n_eval_episodes=200)
     assert low <= mean <= high
+
+
+def test_the_eval_callback_asks_for_masks(tmp_path):
+    model, env = make(env=choosy(SPACES[0])), choosy(SPACES[0])
+    callback = MaskedEvalCallback(env, eval_freq=12, n_eval_episodes=3, warn=False, verbose=0, deterministic=False)
+    model.learn(3 * 12 * 3, callback=callback)  # the environment objects to anything else
+    assert np.isfinite(callback.last_mean_reward)
+
+
+def test_a_box_has_nothing_to_mask():
+    class Masked(Scripted):
+        def action_masks(self):
+            return np.ones(2, bool)
+
+    env = DummyVecEnv([lambda: Masked([3], action_space=spaces.Box(-1, 1, (2,), np.float32))])
+    model = make(env=env)
+    model.learn(12)
+    evaluate_policy(MaskedPredictor(model, env), env, n_eval_episodes=2, warn=False)

@@ -107,3 +107,17 @@ def test_options_of_the_lstm_and_unknown_cores_are_refused():
         RecurrentPPO(RecurrentMemoryPolicy, scripted(), policy_kwargs={"core": "gru", "lstm_hidden_size": 3})
     with pytest.raises(ValueError, match="did you mean 'gru'"):
         RecurrentPPO(RecurrentMemoryPolicy, scripted(), policy_kwargs={"core": "grue"})
+
+
+def test_a_stored_state_does_not_train_what_episodes_start_from():
+    """As in `core` itself, where a state comes in from outside; with a reset it does train it."""
+    policy = recurrent_ppo("ntm").policy
+    packed, x = 0.1 * torch.randn(2, policy.lstm_actor.hidden_size), torch.randn(3, 2, policy.lstm_actor.input_size)
+    learned = [w for name, w in policy.lstm_actor.named_parameters() if "initial" in name]
+    assert learned
+    for reset, expected in ((False, False), (True, True)):
+        policy.zero_grad()
+        y, _ = policy.lstm_actor(x, packed, torch.full((3, 2), reset))
+        y.sum().backward()
+        moved = any(w.grad is not None and bool(w.grad.abs().max() > 0) for w in learned)
+        assert moved == expected
