@@ -221,9 +221,9 @@ class GymVecEnv(VecEnv):
             raise ValueError(f"{attr_name}: the copies share it, so it can be set for all only")
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector environment: for each copy if it takes a `copy`, else once for all of them."""
+        """Call a method of the vector environment: for each copy if it takes a `copy` and none is named, else once."""
         method = getattr(self._owner(method_name), method_name)
-        if "copy" in inspect.signature(method).parameters:
+        if "copy" in inspect.signature(method).parameters and not args and "copy" not in kwargs:
             return [method(*args, copy=copy, **kwargs) for copy in self._get_indices(indices)]
         return self._rows(method(*args, **kwargs), indices)
 

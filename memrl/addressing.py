@@ -3,6 +3,8 @@
 Shapes: B batch, N slots, W slot width, R heads. Weightings are (B, R, N) where several heads share a call.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,14 +44,52 @@ def content_weights(memory: Tensor, keys: Tensor, strengths: Tensor, masks: Tens
     tensor([[[1., 0.]]])
     """
     if masks is None:
-        slot_norms = memory.square().sum(-1).unsqueeze(1)  # (B, 1, N)
-    else:
-        keys = keys * masks
-        slot_norms = masks.square() @ memory.square().mT  # (B, R, N)
+        tensors = (memory, keys, strengths)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            return _ContentWeights.apply(*tensors)  # type: ignore[no-any-return, no-untyped-call]
+        return _cosines(*tensors)[0]
+    keys = keys * masks
+    slot_norms = masks.square() @ memory.square().mT  # (B, R, N)
     scale = strengths.unsqueeze(-1) * keys.square().sum(-1, keepdim=True).clamp(min=NORM_FLOOR).rsqrt()
-    if masks is not None:
-        keys = keys * masks  # (k ∘ m)·(M ∘ m) = (k ∘ m ∘ m)·M: the memory itself need not be copied per head
+    keys = keys * masks  # (k ∘ m)·(M ∘ m) = (k ∘ m ∘ m)·M: the memory itself need not be copied per head
     return torch.softmax((keys * scale) @ memory.mT * slot_norms.clamp(min=NORM_FLOOR).rsqrt(), dim=-1)
+
+
+def _cosines(memory: Tensor, keys: Tensor, strengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weightings, k·M / |M|, 1 / |k| and 1 / |M|, with bounded norms."""
+    per_slot = memory.square().sum(-1).clamp_(min=NORM_FLOOR).rsqrt_().unsqueeze(1)  # (B, 1, N)
+    per_key = keys.square().sum(-1, keepdim=True).clamp_(min=NORM_FLOOR).rsqrt_()  # (B, R, 1)
+    products = (keys @ memory.mT) * per_slot
+    return torch.softmax(products * (strengths.unsqueeze(-1) * per_key), dim=-1), products, per_key, per_slot
+
+
+class _ContentWeights(torch.autograd.Function):
+    """`_cosines` with its gradient in a third of the operations, which is what small memories wait for."""
+
+    @staticmethod
+    def forward(ctx: Any, memory: Tensor, keys: Tensor, strengths: Tensor) -> Tensor:
+        weights, products, per_key, per_slot = _cosines(memory, keys, strengths)
+        ctx.save_for_backward(memory, keys, strengths, weights, products, per_key, per_slot)
+        return weights
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        memory, keys, strengths, weights, products, per_key, per_slot = ctx.saved_tensors
+        grad = torch._softmax_backward_data(grad, weights, -1, weights.dtype)  # of β (k·M) / (|k| |M|)
+        grad_strengths = (grad * products).sum(-1, keepdim=True) * per_key
+        strengths = strengths.unsqueeze(-1)
+        grad = grad * (strengths * per_key)  # of (k·M) / |M|
+        along_slots = (grad * products).sum(1).unsqueeze(-1)  # Σ_r g · (k·M) / |M|, (B, N, 1)
+        grad = grad * per_slot  # of k·M
+        # d(1/|v|)/dv = -v / |v|³ where the norm is above its floor, else 0.
+        floor = NORM_FLOOR**-0.5
+        slots = per_slot.mT
+        pull = torch.where(slots < floor, along_slots * slots.square(), along_slots.new_zeros(()))
+        grad_memory = torch.baddbmm(memory * -pull, grad.mT, keys)
+        pull = torch.where(per_key < floor, grad_strengths * strengths * per_key.square(), pull.new_zeros(()))
+        grad_keys = torch.baddbmm(keys * -pull, grad, memory)
+        return grad_memory, grad_keys, grad_strengths.squeeze(-1)
 
 
 def interpolate(content: Tensor, previous: Tensor, gate: Tensor) -> Tensor:

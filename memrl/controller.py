@@ -48,15 +48,13 @@ class LSTMController(nn.LSTMCell):
         """Inputs (..., I) to their share of the gates (..., 4H)."""
         return F.linear(x, self.weight_ih[:, : self.split], self.bias_ih + self.bias_hh)
 
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """Transposed weights of r and h; taken once for a sequence, their gradients are summed before they are cut."""
-        return self.weight_ih[:, self.split :].t(), self.weight_hh.t()
+    def weights(self) -> Tensor:
+        """Weights of [r ; h], (read_size + H, 4H); taken once for a sequence, their gradients are summed once."""
+        return torch.cat([self.weight_ih[:, self.split :], self.weight_hh], 1).t()
 
-    def advance(
-        self, projected: Tensor, reads: Tensor, state: ControllerState, weights: tuple[Tensor, Tensor]
-    ) -> ControllerState:
+    def advance(self, projected: Tensor, reads: Tensor, state: ControllerState, weights: Tensor) -> ControllerState:
         """One step, from projected inputs (B, 4H) and read vectors (B, read_size)."""
-        gates = torch.addmm(torch.addmm(projected, reads, weights[0]), state.hidden, weights[1])
+        gates = torch.addmm(projected, torch.cat([reads, state.hidden], 1), weights)
         i, f, g, o = gates.chunk(4, -1)  # torch's order
         cell = torch.addcmul(torch.sigmoid(f) * state.cell, torch.sigmoid(i), torch.tanh(g))
         return ControllerState(torch.sigmoid(o) * torch.tanh(cell), cell)

@@ -148,7 +148,7 @@ class DNC(MemoryCore[DNCState]):
         )
         return self.output(seen), state
 
-    def _recur(self, projected: Tensor, state: DNCState, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, DNCState]:
+    def _recur(self, projected: Tensor, state: DNCState, weights: Tensor) -> tuple[Tensor, DNCState]:
         """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
         controller = self.controller.advance(projected, state.read_vectors.flatten(1), state.controller, weights)
         say = self._interface(controller.hidden)

@@ -126,21 +126,19 @@ class NTM(MemoryCore[NTMState]):
             return self.controller.project(x)
         return F.linear(x, self.controller.weight[:, : self.input_size], self.controller.bias)
 
-    def _weights(self) -> tuple[Tensor, ...]:
+    def _weights(self) -> Tensor:
         if isinstance(self.controller, LSTMController):
             return self.controller.weights()
-        return (self.controller.weight[:, self.input_size :].t(),)
+        return self.controller.weight[:, self.input_size :].t()
 
-    def _control(
-        self, projected: Tensor, state: NTMState, weights: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ControllerState]:
+    def _control(self, projected: Tensor, state: NTMState, weights: Tensor) -> tuple[Tensor, ControllerState]:
         reads = state.read_vectors.flatten(1)
         if isinstance(self.controller, LSTMController):
-            controller = self.controller.advance(projected, reads, state.controller, (weights[0], weights[1]))
+            controller = self.controller.advance(projected, reads, state.controller, weights)
             return controller.hidden, controller
-        return torch.tanh(torch.addmm(projected, reads, weights[0])), state.controller
+        return torch.tanh(torch.addmm(projected, reads, weights)), state.controller
 
-    def _recur(self, projected: Tensor, state: NTMState, weights: tuple[Tensor, ...]) -> tuple[Tensor, NTMState]:
+    def _recur(self, projected: Tensor, state: NTMState, weights: Tensor) -> tuple[Tensor, NTMState]:
         """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
         hidden, controller = self._control(projected, state, weights)
         reads, writes, width = self.config.num_reads, self.config.num_writes, self.config.slot_size
