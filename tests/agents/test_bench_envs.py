@@ -82,6 +82,7 @@ def test_rates_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     clock = iter([9, 9, 9, 9, 1, 2, 4, 0.5, 2, 2, 2, 1])
     monkeypatch.setattr(module, "seconds_per_call", lambda call, at_least: next(clock))
     options: dict[str, Any] = {"copies": (2, 8), "repetitions": 2, "out": tmp_path / "envs.csv"}
+    monkeypatch.setenv("COLUMNS", "200")  # no name in the table is cut
     bench_envs(envs=("RepeatPrevious",), **options)
     (row,) = read(tmp_path / "envs.csv")
     assert (row["environment"], row["keywords"]) == ("memrl/RepeatPrevious-v0", "difficulty=easy")

@@ -15,6 +15,9 @@ from memrl.agents.buffer import SequenceBuffer
 
 from .toys import CORES, batch_of, collect, evaluate, loosen, make, numpy_state, places, ratios
 
+# Single calls of predict are what is tested; tests/agents/test_carry.py has what the warning is for.
+pytestmark = pytest.mark.filterwarnings("ignore:predict. no state given")
+
 REMEMBERING = [core for core in CORES if core != "none"]
 
 

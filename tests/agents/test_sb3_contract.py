@@ -20,6 +20,9 @@ from memrl.agents import MemoryA2C, MemoryPPO
 
 from .toys import CORES, SMALL, Scripted, assert_same, collect, loosen, make, ratios, scripted
 
+# Single calls of predict are what is tested; tests/agents/test_carry.py has what the warning is for.
+pytestmark = pytest.mark.filterwarnings("ignore:predict. no state given")
+
 AGENTS = [MemoryPPO, MemoryA2C]
 ROLLOUT = 3 * 12
 

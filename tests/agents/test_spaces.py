@@ -10,6 +10,9 @@ from memrl.encoders import DictExtractor, ImageExtractor, MiniGridExtractor
 
 from .toys import Scripted, collect, leaves, loosen, make, places, ratios, scripted
 
+# Single calls of predict are what is tested; tests/agents/test_carry.py has what the warning is for.
+pytestmark = pytest.mark.filterwarnings("ignore:predict. no state given")
+
 ACTIONS = {
     "discrete": spaces.Discrete(3),
     "multi-discrete": spaces.MultiDiscrete([2, 3]),

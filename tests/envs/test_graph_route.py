@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import pickle
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -13,6 +14,12 @@ import numpy as np
 import pytest
 
 from memrl.envs import GraphRoute, list_envs, make_env, make_vec_env
+
+
+def plain(value):
+    """A test's name, without addresses, which differ from process to process."""
+    return re.sub(r"<[^<>]* at 0x\w+>", "graph", str(value))
+
 
 DATA = Path(os.environ.get("MEMRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 needs_data = pytest.mark.skipif(not (DATA / "underground").exists(), reason=f"no data in {DATA}; set MEMRL_DATA")
@@ -37,7 +44,7 @@ SETTINGS = [
     {"mode": "inference", "graph": FAMILY, "nodes": (2, 5), "hops": 2},
     {"graph": FAMILY, "hops": (1, 4)},
 ]
-every_setting = pytest.mark.parametrize("keywords", SETTINGS, ids=str)
+every_setting = pytest.mark.parametrize("keywords", SETTINGS, ids=plain)
 
 
 def make(n, **keywords):
@@ -448,7 +455,7 @@ def test_pickles_with_a_graph_of_its_own():
         ({"graph": "underground-zone-1", "mode": "inference", "hops": 2}, 230 + 2 + 1 + 1),
         ({"graph": "family", "nodes": (5, 20), "mode": "inference", "hops": (1, 4)}, None),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_the_referee_finds_its_way_in_london_and_among_relatives(monkeypatch, keywords, episode):
     monkeypatch.setenv("MEMRL_DATA", str(DATA))
@@ -529,7 +536,7 @@ def test_graphs_in_pieces_and_with_dead_ends_are_solved():
         ({"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1}, "^digits: .* 11 edges leave one node"),
         ({"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1, "mode": "inference"}, "^digits: .* 11 relations"),
     ],
-    ids=str,
+    ids=plain,
 )
 def test_bad_keywords_and_impossible_graphs_are_named(keywords, message):
     with pytest.raises(ValueError, match=message):
