@@ -238,7 +238,8 @@ def _as_seen(graph: StepGraph, normalize: VecNormalize | None, seen: list[Tensor
     if normalize is not None and normalize.norm_obs:
         if isinstance(normalize.observation_space, spaces.Dict):
             own = {key: parts[key].numpy() for key in normalize.observation_space.spaces}
-            parts |= {key: torch.as_tensor(part) for key, part in normalize.normalize_obs(own).items()}
+            scaled: Any = normalize.normalize_obs(own)
+            parts |= {key: torch.as_tensor(part) for key, part in scaled.items()}
         else:
             (key,) = graph.scales
             parts[key] = torch.as_tensor(normalize.normalize_obs(parts[key].numpy()))
