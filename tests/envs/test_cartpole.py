@@ -1,5 +1,6 @@
 """The CartPole tasks against Gymnasium's dynamics, POPGym's environments, linear control theory and a search."""
 
+import os
 from itertools import count
 
 import gymnasium as gym
@@ -87,8 +88,8 @@ ORIGINALS = {
 
 @pytest.mark.parametrize("level", STEPS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_sixty_episodes_are_popgyms(name, level):
-    random, copies = np.random.default_rng(1), 60
+def test_whole_episodes_are_popgyms(name, level):
+    random, copies = np.random.default_rng(1), int(os.environ.get("MEMRL_EPISODES", "60"))
     envs = make(name, copies, difficulty=level)
     noisy, velocities = name.startswith("Noisy"), name.startswith("Velocity")
     obs, _ = envs.reset(seed=2)

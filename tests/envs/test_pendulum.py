@@ -1,5 +1,7 @@
 """The Pendulum tasks against Gymnasium's dynamics, POPGym's environments, value iteration and a search."""
 
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -81,8 +83,8 @@ ORIGINALS = {
 
 @pytest.mark.parametrize("level", STEPS)
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_eighty_episodes_are_popgyms(name, level):
-    random, copies = np.random.default_rng(1), 80
+def test_whole_episodes_are_popgyms(name, level):
+    random, copies = np.random.default_rng(1), int(os.environ.get("MEMRL_EPISODES", "80"))
     envs = make(name, copies, difficulty=level)
     noisy = name.startswith("Noisy")
     obs, _ = envs.reset(seed=2)
