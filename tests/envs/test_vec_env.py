@@ -219,7 +219,7 @@ def test_infos_that_only_some_copies_have():
 def test_a_vector_environment_gets_its_seed_as_one_number():
     envs = GymVecEnv(Picky(3))  # which refuses anything but one number
     envs.seed(5)
-    assert len(envs.reset()) == 3
+    assert len(envs.reset()["steps"]) == 3
 
 
 def test_seeds_count_up_from_the_first_and_count_once():
