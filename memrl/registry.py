@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -96,14 +96,22 @@ def make_core(name: str, input_size: int, **options: Any) -> MemoryCore[Any]:
     32
     """
     entry = core_entry(name)
-    fields, kinds = dataclasses.fields(entry.config), get_type_hints(entry.config)
-    known = {field.name: field for field in fields}
-    for option, value in options.items():
-        if option not in known:
-            raise ValueError(f"core {name!r} has no option {option!r}{suggest(option, known)}")
-        _check_value(option, value, kinds[option], least=known[option].metadata.get("least", 1))
+    check_options(f"core {name!r}", entry.config, options)
     _check_value("input_size", input_size, int, least=1)
     return entry.core(input_size, entry.config(**options))
+
+
+def check_options(whose: str, config: type[Any], options: Mapping[str, Any]) -> None:
+    """Hold options against the fields of a config; a field's metadata "least" is its smallest whole number, else 1.
+
+    Raises:
+        ValueError: an option that there is not (the message suggests the nearest), or a value out of its range.
+    """
+    known, kinds = {field.name: field for field in dataclasses.fields(config)}, get_type_hints(config)
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"{whose} has no option {option!r}{suggest(option, known)}")
+        _check_value(option, value, kinds[option], least=known[option].metadata.get("least", 1))
 
 
 def _check_value(name: str, value: object, kind: object, least: int) -> None:
