@@ -8,7 +8,7 @@ from typing import Literal
 class Recipe:
     """Options of a training; tasks bring their own, the command line changes them with --set."""
 
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "graves_rmsprop"] = "adam"  # rmsprop is torch's
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "graves_rmsprop"] = "adam"  # graves_rmsprop: Graves 2013
     learning_rate: float = 1e-3  # at the start
     momentum: float = 0.9  # of sgd, rmsprop and graves_rmsprop
     weight_decay: float = 0.0  # L2 penalty; decoupled with adamw
@@ -20,3 +20,11 @@ class Recipe:
     steps: int = 10_000  # batches to learn from, at most
     eval_every: int = 500  # batches between two looks at the validation data
     patience: int = field(default=0, metadata={"least": 0})  # looks without a better score before stopping; 0 never
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: {self.learning_rate} given, a number above 0 needed")
+        if self.schedule == "halve" and not self.halve_every:
+            raise ValueError("halve_every: 0 given, but schedule=halve needs the batches between two halvings")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum: {self.momentum} given, [0, 1) allowed")
