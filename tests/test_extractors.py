@@ -27,6 +27,7 @@ SMALL = {
     "ntm": {"hidden_size": 8, "num_slots": 5, "slot_size": 4},
     "dnc": {"hidden_size": 8, "num_slots": 5, "slot_size": 4, "num_reads": 2},
     "memformer": {"slot_size": 8, "num_slots": 3, "num_heads": 2},
+    "memn2n": {"hidden_size": 8, "num_slots": 5, "num_hops": 2},
 }
 
 

@@ -215,6 +215,7 @@ VARIANTS = [
     ("dnc", {"link": False}),
     ("dnc", {"masking": True, "deallocate": True, "sharpen": True, "layer_norm": True}),
     ("memformer", {"segment": 3, "num_layers": 2}),
+    ("memn2n", {"tying": "key-value", "position_encoding": True}),
 ]
 IDS = [" ".join([name, *options]) for name, options in VARIANTS]
 

@@ -20,6 +20,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "ntm": {"hidden_size": 5, "num_slots": 5, "slot_size": 3},
     "dnc": {"hidden_size": 5, "num_slots": 4, "slot_size": 3, "num_reads": 2},
     "memformer": {"slot_size": 4, "num_slots": 3, "num_heads": 2},
+    "memn2n": {"hidden_size": 4, "num_slots": 3},
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lstm": [{"num_layers": 2}, {"num_layers": 2, "chrono_span": 8}],
@@ -38,6 +39,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"masking": True, "deallocate": True, "sharpen": True, "layer_norm": True},
     ],
     "memformer": [{"num_layers": 2}, {"segment": 3}, {"segment": 3, "num_layers": 2}],
+    "memn2n": [
+        {"tying": "layerwise"},
+        {"num_hops": 1, "noise": 0.5},
+        {"temporal": False},
+        {"linear": True},
+    ],
 }
 CASES = [(name, variant) for name in memrl.list_cores() for variant in [{}, *VARIANTS.get(name, [])]]
 

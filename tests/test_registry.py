@@ -16,7 +16,7 @@ from memrl import registry
 from memrl.core import MemoryCore
 from memrl.registry import core_entry, list_cores, make_core, register_core
 
-SHIPPED = ("none", "lstm", "gru", "ntm", "dnc", "memformer")
+SHIPPED = ("none", "lstm", "gru", "ntm", "dnc", "memformer", "memn2n")
 
 
 class AverageState(NamedTuple):
@@ -75,7 +75,7 @@ def test_entry_says_what_the_core_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lstn", "unknown core 'lstn'; did you mean 'lstm'? known: none, lstm, gru, ntm, dnc, memformer"),
+        ("lstn", "unknown core 'lstn'; did you mean 'lstm'? known: none, lstm, gru, ntm, dnc, memformer, memn2n"),
         ("Memformer", "unknown core 'Memformer'; did you mean 'memformer'? known: none, "),
         ("xyz", "unknown core 'xyz'; known: none, lstm, "),
         ("", "unknown core ''; known: none, lstm, "),

@@ -57,6 +57,7 @@ A2C = {"learning_rate": 0.01, "n_steps": 16, "gae_lambda": 0.9}
     [
         (MemoryPPO, "gru", PPO, 8_000),
         (MemoryPPO, "gru", {**PPO, "refresh_states": True, "seq_len": 2}, 8_000),
+        (MemoryPPO, "memn2n", PPO, 8_000),
         (MemoryA2C, "lstm", A2C, 40_000),
     ],
 )

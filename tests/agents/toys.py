@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ntm": {"hidden_size": 8, "num_slots": 5, "slot_size": 4},
     "dnc": {"hidden_size": 8, "num_slots": 5, "slot_size": 4, "num_reads": 2},
     "memformer": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 2},
+    "memn2n": {"hidden_size": 8, "num_slots": 5, "num_hops": 2},
 }
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
