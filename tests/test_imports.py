@@ -85,6 +85,7 @@ ALLOWED = [
                 "memrl.addressing",
                 "memrl.encoders",
                 "memrl.agents",
+                *("memrl.fit", "memrl.heads", "memrl.recipe", "memrl.tasks"),  # for `memrl fit`
             ),
             *("memrl.envs.make_env", "memrl.envs.make_vec_env", "memrl.envs.list_envs"),  # environments only by id
         },
