@@ -124,7 +124,7 @@ def options_of(entry: CoreEntry) -> list[tuple[str, str, str]]:
     """Name, default and meaning of every option of a core."""
     meanings = comments(entry.config)
     return [
-        (field.name, _shown(field.default), meanings.get(field.name, "")) for field in dataclasses.fields(entry.config)
+        (field.name, shown(field.default), meanings.get(field.name, "")) for field in dataclasses.fields(entry.config)
     ]
 
 
@@ -145,7 +145,7 @@ def comments(config: type[Any]) -> dict[str, str]:
     }
 
 
-def _shown(default: Any) -> str:
+def shown(default: Any) -> str:
     """A default as one would type it behind `--set`."""
     if isinstance(default, bool) or default is None:
         return {True: "true", False: "false", None: "null"}[default]

@@ -39,6 +39,20 @@ def compare_command(words: Sequence[str]) -> int:
     return compare_and_report(settings)
 
 
+def fit_command(words: Sequence[str]) -> int:
+    """Train a core under the head of a supervised task, or list the tasks."""
+    from .fit_settings import parse_fit
+
+    settings = parse_fit(words)
+    if settings.list:
+        from .fit_catalog import show_tasks
+
+        return show_tasks(settings.task)
+    from .fit import fit_and_report
+
+    return fit_and_report(settings)
+
+
 def eval_command(words: Sequence[str]) -> int:
     """Evaluate the model of a run again."""
     settings = parse(EvalSettings, words, "eval")
@@ -95,6 +109,7 @@ def envs_command(words: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train_command,
     "compare": compare_command,
+    "fit": fit_command,
     "eval": eval_command,
     "export": export_command,
     "bench": bench_command,

@@ -43,12 +43,12 @@ def read_config(path: Path, settings: type[Any]) -> dict[str, Any]:
     return config
 
 
-def write_config(path: Path, settings: SharedSettings, comment: Sequence[str] = ()) -> None:
+def write_config(path: Path, settings: Any, comment: Sequence[str] = ()) -> None:
     """Write settings so that `--config` reads them back.
 
     Args:
         path: a new file.
-        settings: what to write, `run_dir` included.
+        settings: dataclass to write, `run_dir` included.
         comment: lines that go in front.
     """
     data = {key: _data(value) for key, value in asdict(settings).items()}

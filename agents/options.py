@@ -122,7 +122,7 @@ def route(given: Mapping[str, Any], *, core: str, config: type[Any], agent: type
             a wrong type.
     """
     known = {
-        "core": {option.name: hint for option, hint in _config_hints(config)},
+        "core": {option.name: hint for option, hint in config_hints(config)},
         "agent": _arguments(agent, _RESERVED),
         "policy": _arguments(policy, _POLICY_RESERVED),
     }
@@ -131,7 +131,7 @@ def route(given: Mapping[str, Any], *, core: str, config: type[Any], agent: type
         whose, name = _owner(key, core, known)
         if name in routed[whose]:
             raise UsageError(f"--set {key}: given twice")
-        routed[whose][name] = _fit(key, value, known[whose][name])
+        routed[whose][name] = fitted(key, value, known[whose][name])
     return Options(**routed)
 
 
@@ -186,7 +186,8 @@ def _owner(key: str, core: str, known: Mapping[str, Mapping[str, Any]]) -> tuple
     raise UsageError(f"--set {key}: neither core {core!r} nor the agent has this option{nearest(key, everything)}")
 
 
-def _config_hints(config: type[Any]) -> Iterable[tuple[Any, Any]]:
+def config_hints(config: type[Any]) -> Iterable[tuple[Any, Any]]:
+    """Fields of a dataclass with their types."""
     hints = typing.get_type_hints(config)
     return [(option, hints[option.name]) for option in fields(config)]
 
@@ -218,8 +219,12 @@ def schedules(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: made(value) for name, value in options.items()}
 
 
-def _fit(key: str, value: Any, hint: Any) -> Any:
-    """The value as the option wants it: lists become tuples where it is one."""
+def fitted(key: str, value: Any, hint: Any) -> Any:
+    """The value as the option wants it: lists become tuples where it is one.
+
+    Raises:
+        UsageError: it is of a wrong type.
+    """
     linear = isinstance(value, str) and _LINEAR.fullmatch(value) and _mentions(Callable, hint)
     if not linear and not fits(value, hint):
         raise UsageError(f"--set {key}: {value!r} given, {_name(hint)} needed")

@@ -72,7 +72,7 @@ def parse_with_config(settings: type[Shared], command: type[Any], words: Sequenc
         UsageError: the words or the file do not fit; one line.
         SystemExit: with code 0, after printing the help that was asked for.
     """
-    path = _value_of("--config", words)
+    path = value_of("--config", words)
     config = read_config(Path(path), settings) if path is not None else {}
     config_set, config_env_set = config.pop("set", {}), config.pop("env_set", {})
     required = {field.name: tyro.MISSING for field in dataclasses.fields(settings) if _is_required(field)}
@@ -175,7 +175,7 @@ def _is_required(field: Any) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _value_of(flag: str, words: Sequence[str]) -> str | None:
+def value_of(flag: str, words: Sequence[str]) -> str | None:
     """The value of a flag that is needed before the others are read; a wrong form of it is left to tyro."""
     found = None
     for place, word in enumerate(words):

@@ -237,7 +237,7 @@ def test_constraints_pin_a_set_that_the_project_allows():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {pin.name: pin for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))}
     assert str(pins["torch"].specifier) == "==2.13.0"
-    extras = [item for name in ("popgym", "bench", "dev") for item in project["optional-dependencies"][name]]
+    extras = [item for name in ("popgym", "nlp", "bench", "dev") for item in project["optional-dependencies"][name]]
     for item in map(Requirement, [*project["dependencies"], *extras]):
         if item.name == "memrl":
             continue
