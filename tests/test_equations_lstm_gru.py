@@ -61,10 +61,33 @@ def gru_loop(p, x, hidden):
     return np.array(outputs), hidden
 
 
-def case(name, layers, seed):
+def peephole_loop(p, peepholes, x, hidden, cell):
+    """i += p_i c', f += p_f c', and o += p_o c with the cell as it has just become. As `lstm_loop`; peepholes (L, 3, H)."""
+    layers, size = hidden.shape
+    hidden, cell, outputs = hidden.copy(), cell.copy(), []
+    for x_t in x:
+        below = x_t
+        for layer in range(layers):
+            w, u = p[f"weight_ih_l{layer}"], p[f"weight_hh_l{layer}"]
+            a = w @ below + u @ hidden[layer] + p[f"bias_ih_l{layer}"] + p[f"bias_hh_l{layer}"]
+            h_new = np.zeros(size)
+            for n in range(size):
+                old = cell[layer, n]
+                i = sigma(a[n] + peepholes[layer, 0, n] * old)
+                f = sigma(a[size + n] + peepholes[layer, 1, n] * old)
+                new = f * old + i * math.tanh(a[2 * size + n])
+                o = sigma(a[3 * size + n] + peepholes[layer, 2, n] * new)
+                cell[layer, n] = new
+                h_new[n] = o * math.tanh(new)
+            hidden[layer] = below = h_new
+        outputs.append(below.copy())
+    return np.array(outputs), hidden, cell
+
+
+def case(name, layers, seed, **options):
     """A core with random parameters, inputs (T, B, I) and a random state (B, L, H per field)."""
     generator = torch.Generator().manual_seed(seed)
-    core = make_core(name, INPUT, hidden_size=HIDDEN, num_layers=layers).double()
+    core = make_core(name, INPUT, hidden_size=HIDDEN, num_layers=layers, **options).double()
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.copy_(0.8 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
@@ -94,6 +117,47 @@ def test_lstm_equals_loop_and_torch(layers):
     torch.testing.assert_close(y, y_peer, rtol=0, atol=1e-12)
     torch.testing.assert_close(final.hidden, hidden.transpose(0, 1), rtol=0, atol=1e-12)
     torch.testing.assert_close(final.cell, cell.transpose(0, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_peephole_lstm_equals_loop(layers):
+    core, x, state, reset = case("lstm", layers, seed=20 + layers, peephole=True)
+    y, final = core(x, state, reset)
+    p = {key: value.detach().numpy() for key, value in core.rnn.named_parameters()}
+    peepholes = core.peepholes.detach().numpy()
+    for b in range(BATCH):
+        row = (x[:, b].numpy(), state.hidden[b].numpy(), state.cell[b].numpy())
+        y_loop, hidden, cell = peephole_loop(p, peepholes, *row)
+        np.testing.assert_allclose(y[:, b].detach(), y_loop, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(final.hidden[b].detach(), hidden, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(final.cell[b].detach(), cell, rtol=0, atol=1e-9)
+        assert np.abs(y_loop - lstm_loop(p, *row)[0]).max() > 0.1  # and the peepholes are felt
+
+
+def test_peepholes_are_parameters_that_start_at_zero_and_train():
+    core = make_core("lstm", 2, hidden_size=3, peephole=True)
+    assert dict(core.named_parameters())["peepholes"].abs().max() == 0
+    plain = make_core("lstm", 2, hidden_size=3)
+    plain.load_state_dict({key: value for key, value in core.state_dict().items() if key != "peepholes"})
+    x, reset = torch.ones(4, 1, 2), torch.zeros(4, 1, dtype=torch.bool)
+    y, _ = core(x, core.initial_state(1), reset)
+    torch.testing.assert_close(y, plain(x, plain.initial_state(1), reset)[0])
+    y.sum().backward()
+    assert (core.peepholes.grad != 0).all()
+
+
+def test_output_gate_looks_at_the_new_cell_by_hand():
+    # One unit, all weights 0: i = f = σ(0) = 0.5, g = tanh(atanh 0.8) = 0.8, so c' = 0 becomes c = 0.4;
+    # o = σ(10 * 0.4), where a gate on the old cell would be σ(0).
+    core = make_core("lstm", 1, hidden_size=1, peephole=True).double()
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.zero_()
+        core.rnn.bias_ih_l0[2] = math.atanh(0.8)
+        core.peepholes[0, 2] = 10.0
+    y, state = core.step(torch.zeros(1, 1, dtype=torch.float64), core.initial_state(1))
+    assert state.cell.item() == pytest.approx(0.4)
+    assert y.item() == pytest.approx(math.tanh(0.4) / (1 + math.exp(-4)))
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])

@@ -23,7 +23,12 @@ SIZES: dict[str, dict[str, Any]] = {
     "memn2n": {"hidden_size": 4, "num_slots": 3},
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "lstm": [{"num_layers": 2}, {"num_layers": 2, "chrono_span": 8}],
+    "lstm": [
+        {"num_layers": 2},
+        {"num_layers": 2, "chrono_span": 8},
+        {"peephole": True},
+        {"peephole": True, "num_layers": 2, "chrono_span": 8},
+    ],
     "gru": [{"num_layers": 2}, {"chrono_span": 8}],
     "ntm": [
         {"num_reads": 2, "num_writes": 2},

@@ -1,4 +1,4 @@
-"""Long short-term memory on torch's fused kernels."""
+"""Long short-term memory: on torch's fused kernels, or with peepholes, which those do not have."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from memrl.core import MemoryCore
+from memrl.core import MemoryCore, unroll
 from memrl.gates import check_chrono_span, chrono_bias, start_input_weights
 from memrl.registry import register_core
 
@@ -23,6 +24,7 @@ class LSTMConfig:
 
     hidden_size: int = 128  # H, width of the cell and of the output
     num_layers: int = 1  # layers, each reading the hidden state of the one below
+    peephole: bool = False  # gates look at the cell, more slowly, in a loop over time (Gers et al. 2002)
     chrono_span: int = field(default=0, metadata={"least": 0})  # longest steps to remember (Tallec & Ollivier 2018)
 
 
@@ -33,12 +35,19 @@ class LSTMState(NamedTuple):
     cell: Tensor  # c, (B, layers, H)
 
 
+Cell = tuple[Tensor, Tensor]  # h and c of one layer, (B, H) each
+
+
 @register_core("lstm", LSTMConfig, paper="Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate)", order=1)
 class LSTM(MemoryCore[LSTMState]):
     """Gated memory of one vector.
 
     Gers, Schmidhuber & Cummins 2000: i, f, o = σ(W x + U h + b), g = tanh(W x + U h + b), c = f ∘ c' + i ∘ g,
     h = o ∘ tanh(c), with torch's gate order i, f, g, o and its two bias vectors that add up.
+
+    With `peephole` (Gers, Schraudolph & Schmidhuber 2002, "Learning precise timing with LSTM recurrent networks") the
+    gates also see the cell, each unit its own: i and f get p_i ∘ c' and p_f ∘ c' of the cell before, o gets p_o ∘ c of
+    the new cell. p starts at 0.
 
     Departs from the paper: the forget gate starts open, with a bias of 1 (Jozefowicz et al. 2015), which halves a cell
     in two steps. With `chrono_span` T the biases are b_f ~ log U(1, T - 1) and b_i = -b_f instead (Tallec & Ollivier
@@ -55,6 +64,9 @@ class LSTM(MemoryCore[LSTMState]):
         self.input_size, self.output_size = input_size, config.hidden_size
         self.rnn = nn.LSTM(input_size, config.hidden_size, config.num_layers)
         check_chrono_span(config.chrono_span)
+        self.peepholes = (
+            nn.Parameter(torch.zeros(config.num_layers, 3, config.hidden_size)) if config.peephole else None
+        )
         for layer in range(config.num_layers):
             start_input_weights(getattr(self.rnn, f"weight_ih_l{layer}"))
             # torch adds two biases: one starts the gates, the other is 0 for them.
@@ -77,14 +89,21 @@ class LSTM(MemoryCore[LSTMState]):
         """One step, layer by layer: for a single step the plain cell is faster than the fused kernel."""
         hidden, cell = [], []
         for layer, weights in enumerate(self.rnn.all_weights):
-            h, c = torch.lstm_cell(x, (state.hidden[:, layer], state.cell[:, layer]), *weights)
+            before = (state.hidden[:, layer], state.cell[:, layer])
+            if self.peepholes is None:
+                h, c = torch.lstm_cell(x, before, *weights)
+            else:
+                h, c = peep(self._project(x, layer), before, weights[1], self.peepholes[layer])
             hidden.append(h)
             cell.append(c)
             x = h
         return x, LSTMState(torch.stack(hidden, 1), torch.stack(cell, 1))
 
     def sequence(self, x: Tensor, state: LSTMState, lengths: Tensor | None = None) -> tuple[Tensor, LSTMState]:
-        """All steps and layers in one fused call; torch wants the batch of a state in axis 1."""
+        """All steps and layers in one fused call, or with peepholes one layer after the other."""
+        if self.peepholes is not None:
+            return self._peephole_sequence(x, state, lengths, self.peepholes)
+        # torch wants the batch of a state in axis 1.
         before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
         if lengths is None:
             y, (hidden, cell) = self.rnn(x, before)
@@ -92,3 +111,46 @@ class LSTM(MemoryCore[LSTMState]):
             packed, (hidden, cell) = self.rnn(pack_padded_sequence(x, lengths), before)
             y, _ = pad_packed_sequence(packed, total_length=len(x))
         return y, LSTMState(hidden.transpose(0, 1), cell.transpose(0, 1))
+
+    def _peephole_sequence(
+        self, x: Tensor, state: LSTMState, lengths: Tensor | None, peepholes: Tensor
+    ) -> tuple[Tensor, LSTMState]:
+        """A loop over time for each layer, with the products of its inputs taken for all steps at once."""
+        after = []
+        for layer, (_, recurrent, *_) in enumerate(self.rnn.all_weights):
+
+            def advance(
+                projected: Tensor, before: Cell, weight: Tensor = recurrent, peephole: Tensor = peepholes[layer]
+            ) -> tuple[Tensor, Cell]:
+                h, c = peep(projected, before, weight, peephole)
+                return h, (h, c)
+
+            x, cells = unroll(advance, self._project(x, layer), (state.hidden[:, layer], state.cell[:, layer]), lengths)
+            after.append(cells)
+        return x, LSTMState(*(torch.stack(parts, 1) for parts in zip(*after, strict=True)))
+
+    def _project(self, x: Tensor, layer: int) -> Tensor:
+        """The share of a layer's inputs in its gates, with both biases."""
+        inward, _, *biases = self.rnn.all_weights[layer]
+        return F.linear(x, inward, biases[0] + biases[1])
+
+
+def peep(projected: Tensor, before: Cell, recurrent: Tensor, peepholes: Tensor) -> Cell:
+    """One step of a layer with peepholes.
+
+    Gers et al. 2002; the output gate looks at the new cell, the others at the old one.
+
+    Args:
+        projected: W x + b for the gates i, f, g, o, (B, 4H).
+        before: h' and c', (B, H) each.
+        recurrent: U, (4H, H).
+        peepholes: p_i, p_f and p_o, (3, H).
+
+    Returns:
+        h and c, (B, H) each.
+    """
+    hidden, cell = before
+    i, f, g, o = torch.addmm(projected, hidden, recurrent.t()).chunk(4, -1)
+    of_input, of_forget, of_output = peepholes
+    cell = torch.sigmoid(f + of_forget * cell) * cell + torch.sigmoid(i + of_input * cell) * torch.tanh(g)
+    return torch.sigmoid(o + of_output * cell) * torch.tanh(cell), cell
