@@ -62,7 +62,7 @@ def gru_loop(p, x, hidden):
 
 
 def peephole_loop(p, peepholes, x, hidden, cell):
-    """i += p_i c', f += p_f c', and o += p_o c with the cell as it has just become. As `lstm_loop`; peepholes (L, 3, H)."""
+    """i += p_i c', f += p_f c', and o += p_o c with the cell as it has just become. Peepholes (L, 3, H)."""
     layers, size = hidden.shape
     hidden, cell, outputs = hidden.copy(), cell.copy(), []
     for x_t in x:
