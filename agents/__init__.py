@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .ppo import MemoryPPO
     from .previous import VecPreviousInputs
     from .recurrent_policy import RecurrentMemoryPolicy
+    from .zoo import ZooSettings, read_zoo
 
 __all__ = [
     "CnnMemoryPolicy",
@@ -29,7 +30,9 @@ __all__ = [
     "PolicyState",
     "RecurrentMemoryPolicy",
     "VecPreviousInputs",
+    "ZooSettings",
     "export_policy",
+    "read_zoo",
 ]
 
 # Looked up on first use: the command line lives in this package, and `memrl --help` needs no Stable-Baselines3.
@@ -42,6 +45,8 @@ _FILES = {
     "export_policy": "export",
     "RecurrentMemoryPolicy": "recurrent_policy",
     "VecPreviousInputs": "previous",
+    "ZooSettings": "zoo",
+    "read_zoo": "zoo",
     **dict.fromkeys(("CnnMemoryPolicy", "MlpMemoryPolicy", "MultiInputMemoryPolicy", "PolicyState"), "policies"),
 }
 

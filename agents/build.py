@@ -17,7 +17,7 @@ from memrl.registry import core_entry
 from .a2c import MemoryA2C
 from .errors import UsageError, usage_errors
 from .on_policy import MemoryOnPolicyAlgorithm
-from .options import Options, defaults, route, schedules
+from .options import Options, activations, defaults, route, schedules
 from .ppo import MemoryPPO
 from .previous import VecPreviousInputs
 from .settings import SharedSettings, TrainSettings
@@ -134,7 +134,7 @@ def build_model(settings: TrainSettings, envs: VecEnv) -> MemoryOnPolicyAlgorith
         UsageError: an option is out of its range, or the device does not exist.
     """
     options = find_options(settings)
-    policy_kwargs = {**options.policy, "core": settings.core, "core_kwargs": options.core}
+    policy_kwargs = {**activations(options.policy), "core": settings.core, "core_kwargs": options.core}
     check_device(settings.device)
     with usage_errors(ValueError, about="--set: "):
         model = ALGORITHMS[settings.algo](

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import Interrupted, UsageError
 from .options import nearest
-from .parsing import call, gather, parse, parse_with_config
+from .parsing import call, gather, parse, parse_request, parse_with_config
 from .settings import (
     CompareCommand,
     CompareSettings,
@@ -25,10 +25,17 @@ from .settings import (
 
 def train_command(words: Sequence[str]) -> int:
     """Train an agent with one memory core and evaluate it."""
-    settings = parse_with_config(TrainSettings, TrainCommand, words, "train")
+    request = parse_request(TrainSettings, TrainCommand, words, "train")
+    if request.zoo is not None and request.zoo.left_out:
+        left_out = "; ".join(f"{key}: {why}" for key, why in request.zoo.left_out.items())
+        print(f"memrl train: --zoo: not carried over: {left_out}", file=sys.stderr)
+    if request.command.show_config:
+        from .show_config import show_config
+
+        return show_config(request)
     from .console import train_and_report
 
-    return train_and_report(settings)
+    return train_and_report(request.settings)
 
 
 def compare_command(words: Sequence[str]) -> int:

@@ -44,6 +44,8 @@ def compare_and_report(settings: CompareSettings) -> int:
     result = compare(settings, console)
     if result.rows:
         console.print(rich_table(result.rows))
+        if settings.from_preset is not None:
+            console.print(f"preset      {settings.from_preset}, where --set and --n-envs say nothing else")
         console.print(f"table       {result.folder / 'table.md'}")
         console.print(f"plot        {result.folder / 'curves.png'}")
         console.print(f"look at it  tensorboard --logdir {result.folder.parent}")
@@ -148,9 +150,11 @@ def training_key(settings: TrainSettings) -> tuple[str, int]:
 
 
 def command_of(name: str, settings: SharedSettings) -> str:
-    """The command line that gives these settings, without what is default."""
-    words = ["memrl", name]
+    """The command line that gives these settings, without what is default; no preset adds anything to it."""
+    words = ["memrl", name, "--preset", "none"]
     for field in fields(settings):
+        if field.name == "from_preset":
+            continue
         value = getattr(settings, field.name)
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         if value == default:

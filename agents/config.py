@@ -15,6 +15,8 @@ from .settings import SharedSettings
 
 Settings = TypeVar("Settings", bound=SharedSettings)
 
+_COMMAND_LINE_ONLY = {"config", "zoo", "show_config"}
+
 
 def read_config(path: Path, settings: type[Any]) -> dict[str, Any]:
     """Read and check a config file; dashes in keys may be underscores, as on the command line.
@@ -35,7 +37,7 @@ def read_config(path: Path, settings: type[Any]) -> dict[str, Any]:
     config = {}
     for key, value in data.items():
         name = str(key).replace("-", "_")
-        if name not in known or name == "config":
+        if name not in known or name in _COMMAND_LINE_ONLY:
             raise UsageError(f"--config {path}: unknown option {key!r}{nearest(name, known)}")
         if not fits(value, hints[name]):
             raise UsageError(f"--config {path}: {key}: {value!r} is not of the right type; see --help")
@@ -51,9 +53,14 @@ def write_config(path: Path, settings: Any, comment: Sequence[str] = ()) -> None
         settings: dataclass to write, `run_dir` included.
         comment: lines that go in front.
     """
+    replace_text(path, config_text(settings, comment))
+
+
+def config_text(settings: SharedSettings, comment: Sequence[str] = ()) -> str:
+    """What `write_config` writes."""
     data = {key: _data(value) for key, value in asdict(settings).items()}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
-    replace_text(path, "".join(f"# {line}\n" for line in comment) + text)
+    return "".join(f"# {line}\n" for line in comment) + text
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -63,16 +70,21 @@ def replace_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def merge_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def merge_options(config: Mapping[str, Any], given: Mapping[str, Any], core: str | None = None) -> dict[str, Any]:
     """Options of a config file and of the command line in one; a key with and without prefix is one key.
 
-    >>> merge_options({"core.num_slots": 32, "gamma": 0.9}, {"num_slots": 64})
-    {'gamma': 0.9, 'num_slots': 64}
+    Args:
+        config: options that are overruled.
+        given: options that overrule them.
+        core: the one core that both are for, whose name may be a prefix too.
+
+    >>> merge_options({"core.num_slots": 32, "gamma": 0.9}, {"dnc.num_slots": 64}, core="dnc")
+    {'gamma': 0.9, 'dnc.num_slots': 64}
     """
 
     def bare(key: str) -> str:
         prefix, _, rest = key.partition(".")
-        return rest if prefix in ("core", "agent") else key
+        return rest if prefix in ("core", "agent", core) else key
 
     replaced = {bare(key) for key in given}
     return {**{key: value for key, value in config.items() if bare(key) not in replaced}, **given}

@@ -37,6 +37,8 @@ def train_and_report(settings: TrainSettings) -> int:
     per_second = result.env_steps / result.seconds
     early = f", stopped early at {settings.stop_at:g}" if result.stopped_early else ""
     console.print(f"trained     {result.env_steps} steps in {result.seconds:.0f} s, {per_second:.0f} steps/s{early}")
+    if settings.from_preset is not None:
+        console.print(f"preset      {settings.from_preset}; --show-config says what it sets, and why")
     console.print(f"run         {result.run}")
     console.print(f"evaluation  {result.evaluation}")
     console.print(f"look at it  tensorboard --logdir {result.run}")

@@ -31,6 +31,8 @@ _RESERVED = {
 }
 _POLICY_RESERVED = {"observation_space", "action_space", "lr_schedule", "core", "core_kwargs", *_RESERVED}
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+")
+# Classes in torch.nn that a file or a command line may name for policy.activation_fn.
+ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "GELU", "SiLU")
 _LINEAR = re.compile(r"lin_[-+.\deE]*\d[-+.\deE]*")
 
 
@@ -219,12 +221,28 @@ def schedules(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: made(value) for name, value in options.items()}
 
 
+def activations(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options of a policy with the name of an activation function made its class.
+
+    >>> activations({"activation_fn": "ReLU", "ortho_init": False})
+    {'activation_fn': <class 'torch.nn.modules.activation.ReLU'>, 'ortho_init': False}
+    """
+    from torch import nn
+
+    name = options.get("activation_fn")
+    return {**options, "activation_fn": getattr(nn, name)} if name in ACTIVATIONS else dict(options)
+
+
 def fitted(key: str, value: Any, hint: Any) -> Any:
     """The value as the option wants it: lists become tuples where it is one.
 
     Raises:
         UsageError: it is of a wrong type.
     """
+    if key == "policy.activation_fn":
+        if value not in ACTIVATIONS:
+            raise UsageError(f"--set {key}: {value!r} given, one of {', '.join(ACTIVATIONS)} needed")
+        return value
     linear = isinstance(value, str) and _LINEAR.fullmatch(value) and _mentions(Callable, hint)
     if not linear and not fits(value, hint):
         raise UsageError(f"--set {key}: {value!r} given, {_name(hint)} needed")

@@ -6,16 +6,19 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from functools import partial, wraps
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tyro
 
 from .config import merge_options, read_config
-from .errors import UsageError
+from .errors import UsageError, usage_errors
+from .presets import Preset, find_preset
 from .settings import SharedSettings
+from .zoo import ZooSettings, zoo_settings
 
 Parsed = TypeVar("Parsed")
 Shared = TypeVar("Shared", bound=SharedSettings)
@@ -59,12 +62,33 @@ def parse(settings: type[Parsed], words: Sequence[str], name: str, default: Pars
         return parsed
 
 
+@dataclass(frozen=True)
+class Request(Generic[Shared]):
+    """What a command line asks for, and where the values that it left out come from."""
+
+    settings: Shared
+    command: Any  # all options, those that are no settings too
+    preset: Preset | None
+    zoo: ZooSettings | None
+
+    @property
+    def beneath(self) -> dict[str, Any]:
+        """Options and number of copies that the preset or the zoo's file proposes."""
+        source = self.preset or self.zoo
+        return {} if source is None else {"n_envs": source.n_envs, **source.set}
+
+
 def parse_with_config(settings: type[Shared], command: type[Any], words: Sequence[str], name: str) -> Shared:
-    """Read the options of a command with `--config FILE`: the file fills in what the command line leaves out.
+    """The settings of `parse_request`."""
+    return parse_request(settings, command, words, name).settings
+
+
+def parse_request(settings: type[Shared], command: type[Any], words: Sequence[str], name: str) -> Request[Shared]:
+    """Read the options of a command: the command line, beneath it `--config FILE`, beneath that a preset.
 
     Args:
         settings: dataclass to fill.
-        command: a subclass of it with one more field, `config`.
+        command: a subclass of it with more fields, `config` and `preset` among them.
         words: what stands behind `memrl NAME`.
         name: of the command.
 
@@ -73,20 +97,50 @@ def parse_with_config(settings: type[Shared], command: type[Any], words: Sequenc
         SystemExit: with code 0, after printing the help that was asked for.
     """
     path = value_of("--config", words)
-    config = read_config(Path(path), settings) if path is not None else {}
+    config = read_config(Path(path), command) if path is not None else {}
     config_set, config_env_set = config.pop("set", {}), config.pop("env_set", {})
+    # A file that says which preset it came from holds all its values, and stays what it is when the preset changes.
+    config.setdefault("preset", "none" if "from_preset" in config else "auto")
     required = {field.name: tyro.MISSING for field in dataclasses.fields(settings) if _is_required(field)}
-    parsed = parse(command, gather(words), name, default=command(**{**required, **config}))
+    words = gather(words)
+
+    zoo = _read_zoo(words, config)
+    proposed = {} if zoo is None else zoo.settings
+    parsed = parse(command, words, name, default=command(**{**required, **proposed, **config}))
+    same_env = parsed.env == config.get("env", parsed.env)
+    # Environment keywords of the file belong to its environment alone.
+    env_set = {**({} if zoo is None else zoo.env_set), **(config_env_set if same_env else {}), **parsed.env_set}
+    one_core = getattr(parsed, "core", None)
+    cores = [one_core] if one_core is not None else [core.strip() for core in parsed.cores.split(",")]
+
+    preset = None
+    if zoo is None:
+        preset = find_preset(parsed.preset, env=parsed.env, env_set=env_set, cores=cores, algo=parsed.algo)
+    if preset is not None:
+        parsed = parse(command, words, name, default=command(**{**required, "n_envs": preset.n_envs, **config}))
+
     # Options that belong to the file's core or agent say nothing about another one named on the command line.
     for key, prefix in (("core", "core."), ("algo", "agent.")):
         if key in config and getattr(parsed, key) != config[key]:
             config_set = {option: value for option, value in config_set.items() if not option.startswith(prefix)}
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(settings)}
-    values["set"] = merge_options(config_set, parsed.set)
-    # Environment keywords of the file belong to its environment alone.
-    same_env = parsed.env == config.get("env", parsed.env)
-    values["env_set"] = {**(config_env_set if same_env else {}), **parsed.env_set}
-    return settings(**values)
+    source = preset or zoo
+    beneath = merge_options({} if source is None else source.set, config_set, one_core)
+    values["set"] = merge_options(beneath, parsed.set, one_core)
+    values["env_set"] = env_set
+    if source is not None:
+        values["from_preset"] = source.name
+    return Request(settings(**values), parsed, preset, zoo)
+
+
+def _read_zoo(words: Sequence[str], config: Mapping[str, Any]) -> ZooSettings | None:
+    """The hyperparameters that `--zoo FILE` has for the environment; None where the option is not given."""
+    path, env = value_of("--zoo", words), value_of("--env", words) or config.get("env")
+    if path is None or env is None:
+        return None
+    core = value_of("--core", words) or config.get("core")
+    with usage_errors(ValueError, OSError, about=f"--zoo {path}: "):
+        return zoo_settings(Path(path), env, value_of("--algo", words) or config.get("algo", "ppo"), core)
 
 
 def call(function: Callable[..., Any], words: Sequence[str], name: str) -> Any:

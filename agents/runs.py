@@ -21,7 +21,7 @@ from .errors import UsageError, usage_errors
 from .settings import TrainSettings
 
 # Settings that say where and how fast, not what comes out.
-_BESIDE_THE_POINT = {"run_dir", "threads", "checkpoint_freq"}
+_BESIDE_THE_POINT = {"run_dir", "threads", "checkpoint_freq", "from_preset"}
 
 
 def env_slug(env_id: str) -> str:

@@ -61,6 +61,8 @@ class SharedSettings:
     vec: Literal["auto", "twin", "dummy", "subproc"] = "auto"
     """How the copies run: as one array program (twin), one by one (dummy), or each in a process of its own (subproc,
     for slow environments); auto takes the twin where there is one, else dummy."""
+    from_preset: Annotated[str | None, tyro.conf.Suppress] = None
+    """The preset that values came from: a record, which changes nothing."""
 
     def check(self) -> None:
         """Refuse numbers out of range.
@@ -124,6 +126,13 @@ class TrainCommand(TrainSettings):
 
     config: str | None = None
     """YAML file with options, e.g. the config.yaml of a run; the command line wins over it."""
+    preset: str = "auto"
+    """Measured hyperparameters for what is not given: auto finds those for environment and core, none takes the
+    agent's own defaults, NAME is one that --show-config has named."""
+    zoo: str | None = None
+    """Instead of a preset: hyperparameters YAML of RL Baselines3 Zoo, e.g. ppo_lstm.yml; read as data."""
+    show_config: bool = False
+    """Print the complete settings, where they come from and what justifies them, and train nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +145,9 @@ class CompareCommand(CompareSettings):
 
     config: str | None = None
     """YAML file with options, e.g. the config.yaml of a comparison; the command line wins over it."""
+    preset: str = "auto"
+    """Measured hyperparameters for what is not given: auto finds a preset that is for all of --cores (none, the
+    control, goes along), so that every core gets the same; none takes the agent's own defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)

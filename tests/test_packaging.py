@@ -148,7 +148,7 @@ def test_installed_wheel_imports_from_inside_a_checkout(installed, checkout):
 
 def test_installed_command_runs(installed, tmp_path):
     printed = run(installed.parent / "memrl", "cores", cwd=tmp_path)
-    assert all(name in printed for name in ("none", "lstm", "gru", "ntm", "dnc", "memformer"))
+    assert all(name in printed for name in ("none", "lstm", "gru", "ntm", "dnc", "memformer", "memn2n"))
 
 
 def test_editable_install_imports_from_any_folder(checkout, tmp_path):
@@ -237,7 +237,11 @@ def test_constraints_pin_a_set_that_the_project_allows():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = {pin.name: pin for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))}
     assert str(pins["torch"].specifier) == "==2.13.0"
-    extras = [item for name in ("popgym", "nlp", "bench", "dev") for item in project["optional-dependencies"][name]]
+    extras = [
+        item
+        for name in ("popgym", "nlp", "bench", "sweep", "video", "dev")
+        for item in project["optional-dependencies"][name]
+    ]
     for item in map(Requirement, [*project["dependencies"], *extras]):
         if item.name == "memrl":
             continue
