@@ -11,6 +11,7 @@ from memrl.heads.classifier import Classifier
 from memrl.heads.head import IGNORED, Batch, Head
 from memrl.heads.next_token import NextToken
 from memrl.heads.question_answering import QuestionAnswering
+from memrl.heads.story_answer import StoryAnswer
 from memrl.heads.tagger import Tagger
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Head",
     "NextToken",
     "QuestionAnswering",
+    "StoryAnswer",
     "Tagger",
 ]

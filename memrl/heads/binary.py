@@ -12,8 +12,8 @@ from memrl.heads.head import IGNORED, Head, State
 class BinaryVectors(Head):
     """A vector of independent bits at every step that asks for one, as in Graves et al. 2014, section 4.
 
-    Logits are (T, B, num_bits), targets 0 or 1 (T, B, num_bits), IGNORED where nothing is asked; the loss is the mean
-    binary cross-entropy of the bits asked for.
+    Logits are (T, B, num_bits), targets 0 or 1 (T, B, num_bits), IGNORED where nothing is asked; the loss is the binary
+    cross-entropy of all bits of a sequence together, as there: RMSProp's damping and clipping go by its size.
 
     Args:
         core: any core.
@@ -44,6 +44,7 @@ class BinaryVectors(Head):
         return self.output(y), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean binary cross-entropy of targets (T, B, num_bits) that are not IGNORED."""
+        """Binary cross-entropy of targets (T, B, num_bits) that are not IGNORED: summed over a sequence, mean over B."""
         asked = targets != IGNORED
-        return F.binary_cross_entropy_with_logits(logits[asked], targets[asked].to(logits.dtype))
+        cost = F.binary_cross_entropy_with_logits(logits[asked], targets[asked].to(logits.dtype), reduction="sum")
+        return cost / logits.shape[1]

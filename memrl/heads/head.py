@@ -66,7 +66,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """What training minimises: a mean over everything that is asked, in nats."""
+        """What training minimises, in nats."""
 
     def answer(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits of a batch and the state after it, which the next batch goes on from where its `reset` does not open.

@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Generator, Tensor
@@ -37,12 +38,12 @@ class BinaryTask(Task):
         """Width of an answer."""
 
     @abstractmethod
-    def draw(self, generator: Generator, rows: int) -> tuple[Tensor, Tensor]:
-        """Sequences of one size: inputs (T, rows, input_size), targets (T, rows, num_bits), IGNORED where unasked."""
+    def draw(self, generator: Generator, rows: int, split: str = "train") -> tuple[Tensor, Tensor]:
+        """Sequences of one size, which is drawn; the name of a test set may say that it is beyond that of training.
 
-    def examined(self, split: str) -> "BinaryTask":
-        """The task that a set is drawn from; test sets may be harder than what is learned from."""
-        return self
+        Returns:
+            Inputs (T, rows, input_size) and targets (T, rows, num_bits), IGNORED where nothing is asked.
+        """
 
     def head(self, core: MemoryCore[Any]) -> Head:
         """Binary vectors."""
@@ -54,7 +55,7 @@ class BinaryTask(Task):
 
     def evaluation(self, split: str, batch_size: int) -> Iterable[Batch]:
         """128 sequences."""
-        return fixed(self.examined(split).draw, split, batch_size)
+        return fixed(partial(self.draw, split=split), split, batch_size)
 
     def scores(self, head: Head, batches: Iterable[Batch]) -> dict[str, float]:
         """Cost in bits per sequence, and the share of wrong bits."""

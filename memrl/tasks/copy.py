@@ -1,6 +1,6 @@
 """Copy: say again what was shown."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -52,16 +52,11 @@ class Copy(BinaryTask):
         """Bits of a vector."""
         return self.vector_bits
 
-    def examined(self, split: str) -> "Copy":
-        """Lengths as in training for `valid` and `test`, else the one in the name."""
-        if not split.startswith("length_"):
-            return self
-        length = int(split.removeprefix("length_"))
-        return replace(self, min_length=length, max_length=length)
-
-    def draw(self, generator: Generator, rows: int) -> tuple[Tensor, Tensor]:
-        """Sequences of one length, which is drawn uniformly."""
+    def draw(self, generator: Generator, rows: int, split: str = "train") -> tuple[Tensor, Tensor]:
+        """Sequences of one length, which is drawn uniformly; that of test set `length_N` is N."""
         length = whole(generator, self.min_length, self.max_length)
+        if split.startswith("length_"):
+            length = int(split.removeprefix("length_"))
         vectors = bits(generator, length, rows, self.vector_bits)
         inputs = torch.zeros(2 * length + 1, rows, self.input_size)
         inputs[:length, :, :-1] = vectors
