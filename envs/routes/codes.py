@@ -18,7 +18,7 @@ class Codes:
         self._powers = 10 ** np.arange(digits)[::-1]
         self._phases = np.eye(OVER + 1, OVER, dtype=np.float32)  # the last, over, is all zeros
         self._labels = np.zeros((self.labels + 1, 10 * digits), np.float32)  # the last, no label, too
-        self._labels[:-1] = np.eye(10)[self.digits_of(np.arange(self.labels))].reshape(self.labels, -1)
+        self._labels[:-1] = np.eye(10)[self.digits_of(np.arange(self.labels)[:, None])].reshape(self.labels, -1)
 
     def observe(self, phases: Array, shown: Array) -> Array:
         """Observations.
@@ -36,9 +36,10 @@ class Codes:
         return obs
 
     def digits_of(self, labels: Array) -> Array:
-        """Digits of labels (n,), the first one first. (n, digits)."""
-        return np.asarray(labels[:, None] // self._powers % 10)
+        """Digits of labels (..., k) side by side, the first one of each first. (..., k digits)."""
+        digits = np.asarray(labels)[..., None] // self._powers % 10
+        return digits.reshape(*digits.shape[:-2], -1)
 
     def labels_of(self, digits: Array) -> Array:
-        """Labels (n,) with these digits (n, digits)."""
-        return np.asarray(digits @ self._powers)
+        """Labels (..., k) with these digits (..., k digits)."""
+        return np.asarray(digits.reshape(*digits.shape[:-1], -1, self.digits) @ self._powers)

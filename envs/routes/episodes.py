@@ -30,8 +30,9 @@ class Query(NamedTuple):
     hops: Array  # edges from the start to the end, (rows,)
     asked: Array  # triples of labels, (rows, Q, 3), blank behind the last
     steps: Array  # how many triples there are, (rows,)
-    answers: Array  # how many nodes must be named, (rows,)
-    path: Array  # the start, then a right answer for each step, -1 behind the last, (rows, A + 1)
+    answers: Array  # how many edges must be named, (rows,)
+    path: Array  # the start, then the node to which a right answer leads for each step, -1 behind, (rows, A + 1)
+    edges: Array  # label of the edge that leads there, blank where it has none, (rows, A)
     rest: Array | None = None  # shortest path: edges from each node to the goal, -1 beyond `hops`, (rows, size)
     ends: Array | None = None  # inference: the nodes that are right, bool, (rows, size)
 
@@ -54,7 +55,7 @@ def drawn_labels(chance: Chance, graphs: Graphs, count: int, relations: int | No
 
 
 def traversal(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most: int) -> Query:
-    """Follow named edges: (start, edge, -), (-, edge, -), ...; every node on the way must be named.
+    """Follow named edges: (start, edge, -), (-, edge, -), ...; every edge on the way must be named.
 
     Args:
         chance: randomness, a row for each graph.
@@ -64,25 +65,28 @@ def traversal(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most:
         most: at least the largest of `hops`.
     """
     path, edges, hops = random_walks(chance, graphs, hops, most)
-    return Query(hops, _followed(labels, path[:, 0], edges), hops, hops, path)
+    asked = _followed(labels, path[:, 0], edges)
+    return Query(hops, asked, hops, hops, path, asked[:, :, 1])
 
 
 def shortest_path(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most: int) -> Query:
-    """Go from a start to a goal: (start, -, goal); the nodes on a shortest path must be named, whichever it is.
+    """Go from a start to a goal: (start, -, goal); the edges of a shortest path must be named, whichever it is.
 
     Arguments as for `traversal`; `hops` is the length of the shortest path, less where there is none so long.
     """
     each = np.arange(len(hops))
     start, goal, hops = distant_pairs(chance, graphs, hops, most)
     rest = distances(graphs._replace(source=graphs.target, target=graphs.source), goal[:, None], most)[:, 0]
-    path = np.full((len(hops), most + 1), -1)
+    path, edges = np.full((len(hops), most + 1), -1), np.full((len(hops), most), labels.blank)
     path[:, 0] = at = start
     for step in range(most):
-        at = graphs.target[each, on_the_way(graphs, rest, at).argmax(axis=1)]
+        edge = on_the_way(graphs, rest, at).argmax(axis=1)
+        at = graphs.target[each, edge]
         path[:, step + 1] = np.where(step < hops, at, -1)
+        edges[:, step] = np.where(step < hops, labels.edges[each, edge], labels.blank)
     asked = np.full((len(hops), 1, 3), labels.blank)
     asked[:, 0, 0], asked[:, 0, 2] = labels.nodes[each, start], labels.nodes[each, goal]
-    return Query(hops, asked, np.ones_like(hops), hops, path, rest=rest)
+    return Query(hops, asked, np.ones_like(hops), hops, path, edges, rest=rest)
 
 
 def inference(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most: int) -> Query:
@@ -96,8 +100,8 @@ def inference(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most:
     assert graphs.relation is not None
     relations = np.where(edges < 0, -1, np.take_along_axis(graphs.relation, edges, axis=1))
     ends = related(graphs, path[:, 0], relations, hops)
-    answer = np.stack([path[:, 0], path[each, hops]], axis=1)
-    return Query(hops, _followed(labels, path[:, 0], edges), hops, np.ones_like(hops), answer, ends=ends)
+    answer, none = np.stack([path[:, 0], path[each, hops]], axis=1), np.full((len(hops), 1), labels.blank)
+    return Query(hops, _followed(labels, path[:, 0], edges), hops, np.ones_like(hops), answer, none, ends=ends)
 
 
 QUERIES: dict[str, Callable[[Chance, Graphs, Labels, Array, int], Query]] = {

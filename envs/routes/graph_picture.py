@@ -27,9 +27,11 @@ class View(NamedTuple):
     points: Array  # where nodes lie in the unit square, (N, 2); NaN where they lie nowhere
     asked: Array  # triples of labels of the query, (Q, 3)
     path: Array  # nodes: start and right answers, (A + 1,)
+    path_edges: Array  # labels of the edges of the path, (A,), each as `label` has it, or no label
     ends: Array  # nodes that are right as the last answer; one, but for "inference"
     at: int  # node from which the route goes on
-    given: Array  # labels answered, -1 for not yet, (A,)
+    given: Array  # labels answered, (A, 3), -1 for not yet
+    by_edge: bool  # whether an answer is a whole edge, or its destination only
     right: Array  # which of them were right, (A,)
 
     def label(self, number: int) -> str:
@@ -40,6 +42,22 @@ class View(NamedTuple):
         """A node's label, with its name if it has one."""
         label = self.label(self.node_labels[number])
         return f"{label} {self.names[number]}" if self.names else label
+
+    def answer(self, source: int, edge: int, target: str) -> str:
+        """An answer, of labels and what stands for the destination."""
+        if not self.by_edge:
+            return target
+        way = "" if self.mode == "inference" else self.label(edge)
+        return f"{self.label(source)} {way}>{target}"
+
+    def given_answers(self) -> list[str]:
+        """Answers so far."""
+        return [self.answer(source, edge, self.label(target)) for source, edge, target in self.given if target >= 0]
+
+    def right_answers(self, targets: list[str]) -> list[str]:
+        """Right answers, of what stands for their destinations."""
+        sources = self.node_labels[self.path[:-1]]
+        return [self.answer(*each) for each in zip(sources, self.path_edges, targets, strict=True)]
 
     def headline(self) -> str:
         """Mode, phase and step."""
@@ -61,14 +79,12 @@ def view_text(view: View) -> str:
         leaving = view.edges[view.edges[:, 0] == node]
         ways = (f"{view.label(label)}>{view.label(view.node_labels[target])}" for _, target, label in leaving)
         lines.append(f"  {view.node(node)}: {' '.join(ways)}")
-    given = [
-        "?" if label < 0 else view.label(label) + ("" if right else "x")
-        for label, right in zip(view.given, view.right, strict=True)
-    ]
+    given = [answer + "x" * (not right) for answer, right in zip(view.given_answers(), view.right, strict=False)]
+    given += ["?"] * (len(view.right) - len(given))
+    targets = [view.node(node) for node in view.path[1:-1]] + [" or ".join(map(view.node, view.ends))]
     lines.append(f"query: {view.query()}")
-    rights = [view.node(node) for node in view.path[1:-1]] + [" or ".join(map(view.node, view.ends))]
-    lines.append(f"right: {' '.join(rights)}")
-    lines.append(f"given: {' '.join(given)}")
+    lines.append(f"right: {', '.join(view.right_answers(targets))}")
+    lines.append(f"given: {', '.join(given)}")
     return "\n".join(lines) + "\n"
 
 
@@ -80,10 +96,11 @@ def view_picture(view: View) -> NDArray[np.uint8]:
     places = _apart(_places(view, nodes) * (width - 110) + 45, 3.2 * radius)
     places += (45, 40 + _HEAD) - places.min(axis=0)
     height = int(places[:, 1].max()) + 60
-    canvas = Canvas(max(width, int(places[:, 0].max()) + 60), height, _PAPER)
+    width = max(width, int(places[:, 0].max()) + 60)
+    canvas = Canvas(width, height, _PAPER)
     canvas.text(16, 12, view.headline(), size=17)
     canvas.text(16, 36, f"query: {view.query()}", INK if view.phase >= ASKING else _GREY, size=15)
-    _answers(canvas, view)
+    _answers(canvas, view, width)
     canvas.text(16, height - 20, "yellow: start, or new edge; green: route and its end; blue: here", _GREY, size=12)
 
     at = dict(zip(nodes.tolist(), places, strict=True))
@@ -120,15 +137,17 @@ def _ways(view: View) -> dict[tuple[int, int], tuple[Color, list[str]]]:
     return dict(sorted(ways.items(), key=lambda item: order.index(item[1][0])))
 
 
-def _answers(canvas: Canvas, view: View) -> None:
+def _answers(canvas: Canvas, view: View, right_edge: int) -> None:
     """The right answers, and below each the one that was given, in green or red; as many as there is room for."""
     canvas.text(16, 60, "right:", size=15)
     canvas.text(16, 80, "given:", size=15)
-    for number, (node, label, right) in enumerate(zip(view.path[1:21], view.given, view.right, strict=False)):
-        x = 80 + 42 * number
-        canvas.text(x, 60, view.label(view.node_labels[node]), size=15)
-        if label >= 0:
-            canvas.text(x, 80, view.label(label), GOAL if right else WRONG, size=15)
+    rights = view.right_answers([view.label(view.node_labels[node]) for node in view.path[1:]])
+    step = 14 + 9 * len(rights[0])
+    room = (right_edge - 80) // step
+    for number, answer in enumerate(rights[:room]):
+        canvas.text(80 + step * number, 60, answer, size=15)
+    for number, (answer, right) in enumerate(zip(view.given_answers()[:room], view.right, strict=False)):
+        canvas.text(80 + step * number, 80, answer, GOAL if right else WRONG, size=15)
 
 
 def _arrow(canvas: Canvas, start: Array, end: Array, gap: float, color: Color, words: str, size: float) -> None:

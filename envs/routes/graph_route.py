@@ -1,4 +1,4 @@
-"""GraphRoute: a graph is described edge by edge, then a route through it must be named."""
+"""GraphRoute: a graph is described edge by edge, then a route through it must be named, edge by edge."""
 
 from typing import Any, ClassVar
 
@@ -25,11 +25,11 @@ from .sources import GivenGraphs, RandomGraphs, Source, check_source
         remember="a graph of 6 nodes and about 11 named edges, then 3 edges to follow",
         steps_to_remember=28,
         optimal_return=1.0,
-        memoryless_return=0.1,
+        memoryless_return=1 / (1000 * 999 * 1000),  # a source, another node as the destination, an edge
     )
 )
 class GraphRoute(ArrayEnv):
-    """Hear a graph described edge by edge, then name the nodes of a route through it.
+    """Hear a graph described edge by edge, then name the edges of a route through it.
 
     The graph tasks of Graves et al. 2016, "Hybrid computing using a neural network with dynamic external memory" (the
     DNC), as reinforcement learning. Nodes and edges have labels, numbers of `digits` digits, that are drawn for each
@@ -48,34 +48,40 @@ class GraphRoute(ArrayEnv):
 
     **What must be remembered, and for how long**: the edges, from their description to the end, and the query.
 
-    **Actions**: a label, as one digit or several. In the answer phase it names the next node: "traversal" and
-    "shortest_path" ask for each node behind the start, "inference" for the last one only. Elsewhere it does not matter.
+    **Actions**: the digits of a triple (source, edge, destination), first digits first, whatever the size of the graph.
+    In the answer phase it names the next edge: "traversal" and "shortest_path" ask for each edge of the route,
+    "inference" once for (start, -, end), an edge that was never described and has no label: those digits do not count.
+    Elsewhere nothing counts. With `answer="nodes"` an action is the destination alone.
 
-    **Rewards**: 1/answers for each right answer. In "shortest_path" every node is right that is one edge nearer to the
-    goal, in "inference" every node to which the relations may lead. After a wrong answer the route goes on from a node
-    that would have been right, so each answer counts by itself. With `sparse`, 1 at the end if all answers are right.
-    A right last answer, with `sparse` if all are right, earns `goal_bonus` besides.
+    **Rewards**: 1/answers for each right answer, which has all of its digits right. In "shortest_path" every edge is
+    right that leads one edge nearer to the goal, in "inference" every end to which the relations may lead. After a
+    wrong answer the route goes on as if it had been right, so each answer counts by itself. With `sparse`, 1 at the end
+    if all answers are right. A right last answer, with `sparse` if all are right, earns `goal_bonus` besides.
 
     **Ending**: terminated after the last answer, never truncated; `info["is_success"]`: every answer was right.
     `info["optimal_cost"]` is the number of answers: the edges of the route (in "shortest_path" of a shortest one), 1 in
     "inference". `info["cost"]` counts 1 for each answer so far and 1 more if it was wrong, and `info["ratio"]` is
     cost / optimal_cost: 1 at the end of a faultless episode, 2 if nothing was right.
 
-    **Optimal return**: 1 + `goal_bonus`. **Best memoryless return**: 10^-digits, 0.1 by default, whatever the policy:
-    in the answer phase nothing is seen, and the label of the next node is as likely any number. With `show_position` a
-    traversal gives 1/(10^digits - 1), as the next node is another one. Where several nodes may be right, in
-    "shortest_path" and in "inference" on graphs in which a relation leads to several, it is as many times larger.
+    **Optimal return**: 1 + `goal_bonus`. **Best memoryless return**: in the answer phase nothing is seen, and labels
+    may be any: with L = 10^digits of them, two nodes that differ and an edge are guessed with a chance of
+    1/(L (L - 1) L), 1.001e-9 by default. With `answer="nodes"` it is 1/L. `show_position` gives away the source, and in
+    a traversal the edge, which leaves 1/(L - 1) for the destination. Where several answers may be right, in
+    "shortest_path" and in "inference" on graphs in which a relation leads to several, it is as many times larger. In
+    "inference" only two labels are guessed, and where routes of several relations lead back to their start, naming one
+    label twice is better: 1/L times the share of such routes.
 
     The oracle is a player who forgets nothing; where several answers are right, it gives one of them.
 
     Args:
         mode: "traversal", "shortest_path" or "inference".
+        answer: "edges", or "nodes" for their destinations only.
         nodes: of the graph, at least 2, or (least, most), drawn for each episode. None: 6, or all of a given graph; a
             number takes a random part of a given graph that holds together.
         hops: edges of the route, at least 1, or (least, most), drawn for each episode. Less where the graph has no
             route so long.
         degree: K, the number of nearest neighbours in random graphs, at least 1, or (least, most), drawn for each node.
-        digits: of labels, 1 to 3 (the paper: 3); at most 10^digits nodes can be told apart.
+        digits: of labels, 1 to 3 (as in the paper); at most 10^digits nodes can be told apart.
         planning: steps between query and answer, at least 0 (the paper: 10).
         show_position: see above; may be set between episodes. None: only in "shortest_path", where the paper shows it
             too, and where after a wrong answer nobody could know from where the route goes on.
@@ -102,10 +108,11 @@ class GraphRoute(ArrayEnv):
         self,
         num_envs: int,
         mode: str = "traversal",
+        answer: str = "edges",
         nodes: Range | None = None,
         hops: Range = 3,
         degree: Range = (1, 3),
-        digits: int = 1,
+        digits: int = 3,
         planning: int = 1,
         show_position: bool | None = None,
         sparse: bool = False,
@@ -115,6 +122,7 @@ class GraphRoute(ArrayEnv):
         render_mode: str | None = None,
     ) -> None:
         self.mode = one_of("mode", mode, tuple(QUERIES))
+        self.answer = one_of("answer", answer, ("edges", "nodes"))
         self.digits = whole_number("digits", digits, least=1, most=3)
         self._codes = Codes(self.digits)
         self.num_labels = self._codes.labels
@@ -141,7 +149,8 @@ class GraphRoute(ArrayEnv):
         queries = 1 if mode == "shortest_path" else self._hops[1]
         self.most_answers = 1 if mode == "inference" else self._hops[1]
         horizon = self._source.width + queries + self.planning + self.most_answers
-        action_space = spaces.Discrete(10) if self.digits == 1 else spaces.MultiDiscrete([10] * self.digits)
+        numbers = self.digits * (3 if answer == "edges" else 1)
+        action_space = spaces.Discrete(10) if numbers == 1 else spaces.MultiDiscrete([10] * numbers)
         space = spaces.Box(0.0, 1.0, (self._codes.width,), np.float32)
         super().__init__(num_envs, space, action_space, horizon, render_mode)
 
@@ -153,9 +162,14 @@ class GraphRoute(ArrayEnv):
         self.members = np.full((n, size), -1)  # nodes of the given graph
         self.shown = np.full((n, horizon + 1, 3), self.num_labels, np.int16)
         self.phases = np.full((n, horizon + 1), OVER, np.int8)
-        self.first_answer, self.answers, self.at, self.next = (np.zeros(n, np.int64) for _ in range(4))
+        # Labels of the triple that an answer has, and which of its digits count.
+        self._columns = np.array([0, 1, 2] if answer == "edges" else [2])
+        self._counts = np.repeat((self._columns != 1) | (mode != "inference"), self.digits)
+        self.first_answer, self.answers = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.at, self.next, self.next_edge = (np.zeros(n, np.int64) for _ in range(3))  # nodes, and a label
         self.path = np.full((n, self.most_answers + 1), -1)
-        self.given = np.full((n, self.most_answers), -1)  # labels answered
+        self.path_edges = np.full((n, self.most_answers), self.num_labels)  # labels
+        self.given = np.full((n, self.most_answers, 3), -1)  # labels answered; nodes in the last column
         self.right = np.zeros((n, self.most_answers), bool)  # which of them were right
         self.num_right = np.zeros(n, np.int64)
         self.rest = np.zeros((n, size), np.int64)  # edges to the goal, in "shortest_path"
@@ -204,8 +218,9 @@ class GraphRoute(ArrayEnv):
         if graphs.points is not None:
             self.points[rows] = graphs.points
         self.shown[rows], self.phases[rows], self.first_answer[rows] = plan
-        self.answers[rows], self.path[rows], self.num_right[rows] = query.answers, query.path, 0
-        self.at[rows], self.next[rows] = query.path[:, 0], query.path[:, 1]
+        self.answers[rows], self.path[rows], self.path_edges[rows] = query.answers, query.path, query.edges
+        self.at[rows], self.next[rows], self.next_edge[rows] = query.path[:, 0], query.path[:, 1], query.edges[:, 0]
+        self.num_right[rows] = 0
         self.given[rows], self.right[rows] = -1, False
         self.shows_position[rows] = self._show_position
         if query.rest is not None:
@@ -216,10 +231,13 @@ class GraphRoute(ArrayEnv):
     def _step(self, actions: Array) -> Outcome:
         turn = self.steps - 1 - self.first_answer
         rows = np.flatnonzero(turn >= 0)  # of the copies that were to answer
-        turn, label = turn[rows], (actions if self.digits == 1 else self._codes.labels_of(actions))[rows]
-        node = self.node_of[rows, label]
-        right = self._is_right(rows, node)
-        self.given[rows, turn], self.right[rows, turn] = label, right
+        turn, labels = turn[rows], self._codes.labels_of(actions.reshape(self.num_envs, -1))[rows]
+        node = self.node_of[rows, labels[:, -1]]
+        right = self._leads_on(rows, labels, node)
+        if self.answer == "edges":
+            right &= labels[:, 0] == self.node_label[rows, self.at[rows]]
+        self.given[rows[:, None], turn[:, None], self._columns] = labels
+        self.right[rows, turn] = right
         self.num_right[rows] += right
         self._go_on(rows, turn + 1, np.where(right, node, self.next[rows]))
 
@@ -231,26 +249,40 @@ class GraphRoute(ArrayEnv):
             rewards[rows] = right / self.answers[rows] + self.goal_bonus * (right & over[rows])
         return Outcome(rewards, over, faultless)
 
-    def _is_right(self, rows: Array, node: Array) -> Array:
-        """Whether nodes (k,), -1 for none, are right answers now, in the copies `rows`. bool, (k,)."""
-        if self.mode == "inference":
+    def _leads_on(self, rows: Array, labels: Array, node: Array) -> Array:
+        """Whether answers name an edge and a node, or a node alone, that are right now.
+
+        Args:
+            rows: copies, (k,).
+            labels: of a source, an edge and a destination, or of a destination alone, (k, 3 or 1).
+            node: the destination, -1 where there is none with that label, (k,).
+
+        Returns:
+            bool, (k,).
+        """
+        if self.mode == "inference":  # an inferred edge has no label of its own
             return (node >= 0) & self.ends[rows, node]
+        by_edge = self.answer == "edges"
         if self.mode == "traversal":
-            return np.asarray(node == self.next[rows])
-        on = on_the_way(self._graphs(rows), self.rest[rows], self.at[rows])
-        return np.asarray((on & (self.target[rows] == node[:, None])).any(axis=1))
+            right = node == self.next[rows]
+            return np.asarray(right & (labels[:, 1] == self.next_edge[rows]) if by_edge else right)
+        named = self.target[rows] == node[:, None]
+        if by_edge:
+            named &= self.edge_label[rows] == labels[:, 1, None]
+        return np.asarray((named & on_the_way(self._graphs(rows), self.rest[rows], self.at[rows])).any(axis=1))
 
     def _go_on(self, rows: Array, turn: Array, at: Array) -> None:
         """Put the routes of the copies `rows` to nodes `at` (k,), before answer number `turn` (k,)."""
         self.at[rows] = at
         if self.mode == "shortest_path":
             edge = on_the_way(self._graphs(rows), self.rest[rows], at).argmax(axis=1)
-            self.next[rows] = self.target[rows, edge]
+            self.next[rows], self.next_edge[rows] = self.target[rows, edge], self.edge_label[rows, edge]
             seeing = self.shows_position[rows] & (turn < self.answers[rows])
             rows, at = rows[seeing], at[seeing]
             self.shown[rows, self.steps[rows], 0] = self.node_label[rows, at]
         else:
             self.next[rows] = self.path[rows, np.minimum(turn + 1, self.most_answers)]
+            self.next_edge[rows] = self.path_edges[rows, np.minimum(turn, self.most_answers - 1)]
 
     def _graphs(self, rows: Array) -> Graphs:
         return Graphs(self._source.size, self.source[rows], self.target[rows])
@@ -266,20 +298,24 @@ class GraphRoute(ArrayEnv):
         return {"optimal_cost": self.answers, "cost": cost, "ratio": cost / self.answers}
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices that count, (n, 10 digits): every digit in the answer phase; before it, where nothing counts, a 0.
+        """Choices that count, (n, 10 for each digit); where nothing counts, a 0 is all that is left.
 
         Agents that take masks (`MemoryPPO`, sb3-contrib's MaskablePPO) then learn from the answers alone.
         """
-        answering = self.phases[self._all, self.steps] == ANSWERING
-        masks = np.repeat(answering[:, None], 10 * self.digits, axis=1)
+        masks = (self._answering()[:, None] & self._counts).repeat(10, axis=1)
         masks[:, ::10] = True
         return masks
 
     def oracle(self) -> Array:
-        """A node that is right, by its label."""
-        node = np.where(self.phases[self._all, self.steps] == ANSWERING, self.next, 0)
-        labels = self.node_label[self._all, node]
-        return labels if self.digits == 1 else self._codes.digits_of(labels)
+        """The digits of a right answer; zeros where nothing counts."""
+        labels = np.stack([self.node_label[self._all, self.at], self.next_edge, np.zeros_like(self.at)], axis=1)
+        labels[:, 2] = self.node_label[self._all, np.maximum(self.next, 0)]  # no next node: the episode is over
+        digits = self._codes.digits_of(labels[:, self._columns]) * (self._answering()[:, None] & self._counts)
+        return digits.reshape(self.num_envs, *(self.single_action_space.shape or ()))
+
+    def _answering(self) -> Array:
+        """Which copies are asked for an answer now. bool, (n,)."""
+        return np.asarray(self.phases[self._all, self.steps] == ANSWERING)
 
     def text(self, copy: int = 0) -> str:
         """The graph from node to node, the query, the right answer and the answers that were given."""
@@ -306,8 +342,10 @@ class GraphRoute(ArrayEnv):
             points=self.points[copy],
             asked=self.shown[copy, phases == ASKING],
             path=path,
+            path_edges=self.path_edges[copy, :count],
             ends=np.flatnonzero(self.ends[copy]) if self.mode == "inference" else path[-1:],
             at=int(self.at[copy]),
             given=self.given[copy, :count],
             right=self.right[copy, :count],
+            by_edge=self.answer == "edges",
         )

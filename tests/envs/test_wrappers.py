@@ -565,7 +565,7 @@ def test_single_and_vector_are_not_mixed_up():
 def test_time_is_known_of_single_and_vector_environments_of_memrl():
     single = EpisodeTime(make_env("memrl/GraphRoute-v0"), time=True)
     assert single.reset(seed=0)[0]["episode_time"] == 0
-    assert single.step(0)[0]["episode_time"] == pytest.approx(1 / 29)
+    assert single.step(np.zeros(9, np.int64))[0]["episode_time"] == pytest.approx(1 / 29)
 
 
 def test_keys_of_a_dict_can_be_hidden_as_they_come():
