@@ -263,7 +263,7 @@ def test_adjacent_tying_shares_the_answer_matrix():
     # Wᵀ = Cᴷ: the word that a memory holds gets the highest score, from the matrix that embeds it.
     core = plain(3)
     head = torch.nn.Linear(2, 2, bias=False).double()
-    head.weight = core.embeddings[-1]
+    head.weight = core.answer_weight
     u, _ = core.read(row(0.0, 0.0), told(core, (0.0, 1.0)))
     assert head(u).argmax() == 1
     F.cross_entropy(head(u), torch.tensor([0])).backward()

@@ -53,7 +53,7 @@ class MemN2N(MemoryCore[MemN2NState]):
     p_i = softmax(uᵀ(A x_i + T_A(i))) (eq. 1), o = Σ p_i (C x_i + T_C(i)) (eq. 2), u ← u + o (eq. 4), K times; the
     output is u, to which a head applies W (eq. 3). T counts from the newest input. `tying`:
 
-    - "adjacent": A of a hop is C of the hop before it, B = A¹. Wᵀ = Cᴷ is `head.weight = core.embeddings[-1]`.
+    - "adjacent": A of a hop is C of the hop before it, B = A¹. Wᵀ = Cᴷ is `head.weight = core.answer_weight`.
     - "layerwise": all hops share A, C and H, with u ← H u + o; B is its own.
     - "key-value": an input is a key and a value, one half each (Miller et al. 2016, section 3): u = A k, p compares u
       with A k_i, o = Σ p_i A v_i, u ← R_j (u + o). A question may leave its value half 0.
@@ -95,6 +95,11 @@ class MemN2N(MemoryCore[MemN2NState]):
         self.updates = normal(updates, width, width)
         self.coordinates: Tensor  # k = 1 ... d, (d,)
         self.register_buffer("coordinates", torch.arange(1.0, width + 1), persistent=False)
+
+    @property
+    def answer_weight(self) -> nn.Parameter | None:
+        """Cᴷ, (words, d), which a head takes as its weights: Wᵀ = Cᴷ. None without adjacent tying, which asks for it."""
+        return self.embeddings[-1] if self.config.tying == "adjacent" else None
 
     def initial_state(self, batch_size: int) -> MemN2NState:
         """No inputs yet."""

@@ -1,0 +1,226 @@
+"""bAbI v1.2 by memory networks, a sentence at a step, and by the DNC, a word at a step.
+
+    python experiments/supervised/babi.py memn2n            # 20 tasks, 1,000 questions each, 10 initial weights
+    python experiments/supervised/babi.py dnc --minutes 40  # six tasks, 10,000 questions each
+    python experiments/supervised/babi.py picture           # where the hops look
+
+Files are read from MEMRL_DATA, else from ../shared/data. Results go to results/babi/ as they come; what is there
+already is not trained again. --quick shows that it runs.
+"""
+
+import argparse
+import csv
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memrl import make_core
+from memrl.cores.memn2n import MemN2N
+from memrl.fit import evaluate
+from memrl.heads import StoryAnswer
+from memrl.tasks import make_task
+from memrl.tasks.babi_sentences import BabiSentences
+from memrl.tasks.babi_stories import parse_tasks
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "babi"
+os.environ.setdefault("MEMRL_DATA", str(HERE.parents[2] / "shared" / "data"))
+
+# Sukhbaatar et al. 2015, table 1: three hops, PE LS RN, each task alone, 1,000 questions: error in percent.
+PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
+FAILED = 5.0  # percent; above it a task counts as failed
+
+
+class Told(NamedTuple):
+    """Questions with the bags of words of the stories before them."""
+
+    sentences: Tensor  # (T, B, 2V)
+    questions: Tensor  # (B, 2V)
+    told: Tensor  # sentences of each story, (B,)
+    answers: Tensor  # (B,)
+
+    def index(self, rows: Tensor) -> "Told":
+        return Told(self.sentences[:, rows], self.questions[rows], self.told[rows], self.answers[rows])
+
+
+class Networks:
+    """Memory networks that differ in their initial weights, trained side by side on the same batches.
+
+    The weights of `heads` get an axis for the network in front, N in shapes; what is kept of a story is the same for all.
+    """
+
+    def __init__(self, task: BabiSentences, seeds: Sequence[int]) -> None:
+        self.heads = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            core = make_core("memn2n", task.input_size, **task.core_options["memn2n"])
+            self.heads.append(cast(StoryAnswer, task.head(core)))
+        self.encoder, self.core = self.heads[0].encoder, cast(MemN2N, self.heads[0].core)
+        cores = [cast(MemN2N, head.core) for head in self.heads]
+        self.embeddings, self.times = (
+            [torch.stack(same).detach().requires_grad_() for same in zip(*each, strict=True)]
+            for each in ([core.embeddings for core in cores], [core.times for core in cores])
+        )
+        self.levels = self.core.coordinates / self.core.output_size  # k/d
+
+    def tell(self, task: BabiSentences, part: str) -> Told:
+        batch = next(iter(task.evaluation(part, 10**6)))
+        x = self.encoder(batch.inputs)
+        told = batch.lengths - 1
+        return Told(x, x[told, torch.arange(len(told))], told, batch.targets)
+
+    def logits(self, asked: Told, softmax: bool) -> Tensor:
+        """What the heads give for each question, (N, B, answers)."""
+        memory, filled = self.core.keep(asked.sentences, self.core.initial_state(len(asked.told)), asked.told)
+        full = [torch.cat([words, words * self.levels], 1) for words in self.embeddings]  # (N, 2V, d)
+        u = asked.questions @ full[0]  # (N, B, d)
+        seen = filled.unsqueeze(1) > 0
+        for key, value, key_time, value_time in zip(full, full[1:], self.times, self.times[1:], strict=False):
+            # A story is the same for all networks: one product over slots, with the networks as its rows.
+            p = (u @ key.mT).transpose(0, 1) @ memory.mT + (u @ key_time.mT).transpose(0, 1)  # (B, N, slots)
+            if softmax:
+                p = torch.softmax(p.masked_fill(~seen, torch.finfo(p.dtype).min), -1)
+            p = p.masked_fill(~seen, 0.0)
+            u = u + (p @ memory).transpose(0, 1) @ value + p.transpose(0, 1) @ value_time
+        return u @ self.embeddings[-1].mT
+
+    def learn(self, asked: Told, rate: float, softmax: bool, clip_norm: float = 40.0) -> None:
+        """One update of each network, on the sum of the losses."""
+        self.core.train()
+        weights = [*self.embeddings, *self.times]
+        gradients = torch.autograd.grad(losses_of(self.logits(asked, softmax), asked.answers).sum(), weights)
+        norms = sum(gradient.flatten(1).square().sum(1) for gradient in gradients).sqrt()
+        scale = rate * (clip_norm / norms).clamp(max=1.0)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= scale.view(-1, 1, 1) * gradient
+
+    @torch.no_grad()
+    def losses(self, asked: Told) -> Tensor:
+        """Mean loss of each network, in nats."""
+        self.core.eval()
+        return losses_of(self.logits(asked, softmax=True), asked.answers).mean(1)
+
+    def give_back(self) -> None:
+        """The heads get what the networks have learned."""
+        with torch.no_grad():
+            for place, head in enumerate(self.heads):
+                core = cast(MemN2N, head.core)
+                for parameters, weights in ((core.embeddings, self.embeddings), (core.times, self.times)):
+                    for parameter, weight in zip(parameters, weights, strict=True):
+                        parameter.copy_(weight[place])
+
+
+def losses_of(logits: Tensor, answers: Tensor) -> Tensor:
+    losses = F.cross_entropy(logits.flatten(0, 1), answers.repeat(len(logits)), reduction="none")
+    return losses.view(logits.shape[:2])
+
+
+def train_memory_networks(
+    task: BabiSentences, seeds: Sequence[int], linear_epochs: int, epochs: int
+) -> tuple[Networks, list[dict[str, Any]]]:
+    """The recipe of section 4.2: a linear start, then 0.005 halved every 25 epochs; losses summed over 32 questions."""
+    began = time.perf_counter()
+    networks = Networks(task, seeds)
+    questions = networks.tell(task, "train")
+    count = len(questions.answers)
+    for epoch in range(linear_epochs + epochs):
+        rate = 0.005 * 0.5 ** (max(0, epoch - linear_epochs) // 25)
+        for rows in torch.randperm(count)[: count // 32 * 32].split(32):
+            networks.learn(questions.index(rows), rate, softmax=epoch >= linear_epochs)
+    networks.give_back()
+    seconds = time.perf_counter() - began
+    losses = networks.losses(questions)
+    results = []
+    for place, (seed, head) in enumerate(zip(seeds, networks.heads, strict=True)):
+        row: dict[str, Any] = {"task": task.tasks, "seed": seed, "train_loss": round(losses[place].item(), 5)}
+        for part in ("valid", "test"):
+            scores = evaluate(task, head, part, 100)
+            row |= {f"{part}_loss": round(scores["loss"], 5), f"{part}_error": round(scores["error_percent"], 2)}
+        results.append(row | {"seconds_of_all": round(seconds, 1)})
+    return networks, results
+
+
+def memn2n(options: argparse.Namespace) -> None:
+    file = RESULTS / "memn2n_seeds.csv"
+    for number in parse_tasks(options.tasks):
+        if any(row["task"] == str(number) for row in read(file)):
+            continue
+        task = make_task("babi_sentences", tasks=str(number))
+        schedule = (1, 1) if options.quick else (20, 100)
+        _, rows = train_memory_networks(cast(BabiSentences, task), range(options.seeds), *schedule)
+        append(file, rows)
+        print(number, min(read(file, number), key=lambda row: float(row["valid_loss"])), flush=True)
+    if not options.quick:
+        write_table(read(file))
+
+
+def write_table(rows: list[dict[str, str]]) -> None:
+    """The network with the lowest validation loss of each task, beside the published one."""
+    table = []
+    for number in range(1, 21):
+        networks = [row for row in rows if row["task"] == str(number)]
+        if not networks:
+            continue
+        best = min(networks, key=lambda row: float(row["valid_loss"]))
+        errors = sorted(float(row["test_error"]) for row in networks)
+        table.append(
+            {
+                "task": number,
+                "error": float(best["test_error"]),
+                "published": PUBLISHED[number - 1],
+                "by_training_loss": float(min(networks, key=lambda row: float(row["train_loss"]))["test_error"]),
+                "median": errors[len(errors) // 2],
+                "worst": errors[-1],
+                "seeds": len(networks),
+                "seconds_of_all": float(best["seconds_of_all"]),
+            }
+        )
+    columns = ("error", "published", "by_training_loss", "median", "worst")
+    mean = {"task": "mean"} | {name: round(sum(row[name] for row in table) / len(table), 2) for name in columns}
+    failed = {"task": "failed"} | {name: sum(row[name] > FAILED for row in table) for name in columns}
+    write(RESULTS / "memn2n.csv", [*table, mean, failed])
+
+
+def read(file: Path, number: int | None = None) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        return [row for row in csv.DictReader(lines) if number is None or row["task"] == str(number)]
+
+
+def append(file: Path, rows: list[dict[str, Any]]) -> None:
+    write(file, [*read(file), *rows])
+
+
+def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fields = list(max(rows, key=len))
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    global RESULTS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=["memn2n"])
+    parser.add_argument("--tasks", default="1-20", help="which of the 20, as in 1,4-6")
+    parser.add_argument("--seeds", type=int, default=10, help="initial weights to choose from")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what comes out")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    options = parser.parse_args()
+    RESULTS = options.results
+    torch.set_num_threads(1)
+    {"memn2n": memn2n}[options.study](options)
+
+
+if __name__ == "__main__":
+    main()
