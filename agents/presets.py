@@ -140,7 +140,9 @@ def _names(env: str) -> list[str]:
     from memrl.envs import list_envs  # not before it is needed: `memrl --help` reads this file too
 
     name = env.rpartition(":")[2]
-    return [name, *(card.id for card in list_envs() if name in card.twin_of)]
+    # Without a version Gymnasium takes the newest, which is the one that has a card.
+    cards = list_envs()
+    return [name, *(card.id for card in cards if name in card.twin_of or name == card.id.rpartition("-v")[0])]
 
 
 def _between(value: Any, min: float = float("-inf"), max: float = float("inf"), default: float | None = None) -> bool:
