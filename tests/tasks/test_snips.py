@@ -1,0 +1,118 @@
+"""SNIPS: the reader, and the F1 of spans against cases counted by hand and a brute-force count."""
+
+import itertools
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from memrl.tasks.snips import Command, read_snips
+from memrl.tasks.spans import Span, count_spans, spans
+
+DATA = Path(os.environ.get("MEMRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+SNIPS = DATA / "snips"
+needs_data = pytest.mark.skipif(not SNIPS.exists(), reason=f"no data in {SNIPS}; set MEMRL_DATA")
+
+
+def write(folder, words="play  some jazz \n", tags="O O B-genre\n", intents="PlayMusic\n"):
+    for end, text in (("seq.in", words), ("seq.out", tags), ("label", intents)):
+        (folder / f"train.{end}").write_text(text, encoding="utf-8")
+
+
+def test_three_files_become_commands(tmp_path):
+    write(tmp_path)
+    assert list(read_snips(tmp_path, "train")) == [
+        Command(["play", "some", "jazz"], ["O", "O", "B-genre"], "PlayMusic")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tags": "O O\n"}, "train.seq.in, line 1: 3 words and 2 tags given"),
+        ({"words": "\n", "tags": "\n"}, "line 1: 0 words"),
+        ({"tags": "O O genre\n"}, "line 1: tag 'genre' given, O, B-slot or I-slot needed"),
+        ({"tags": "O O B-\n"}, "line 1: tag 'B-' given"),
+        ({"intents": "\n"}, "line 1: no intent in train.label"),
+        ({"intents": "PlayMusic\nPlayMusic\n"}, "train.label, line 2: another of the three files ends before"),
+        ({"words": "a b c\nd\n"}, "train.seq.in, line 2: another of the three files ends before"),
+    ],
+)
+def test_malformed_files_are_named(tmp_path, changed, message):
+    write(tmp_path, **changed)
+    with pytest.raises(ValueError, match=message):
+        list(read_snips(tmp_path, "train"))
+
+
+def test_missing_file_and_unknown_split(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train.seq.in: no such file; it is to be had from https://github"):
+        next(read_snips(tmp_path, "train"))
+    with pytest.raises(ValueError, match="split: 'valid' given, one of train, dev, test needed"):
+        next(read_snips(tmp_path, "valid"))
+
+
+@needs_data
+def test_published_counts():
+    # Goo et al. 2018, table 1: 13,084 / 700 / 700 commands, 7 intents, 72 slot labels, O among them.
+    commands = {split: list(read_snips(SNIPS, split)) for split in ("train", "dev", "test")}
+    assert [len(part) for part in commands.values()] == [13084, 700, 700]
+    assert len({command.intent for command in commands["train"]}) == 7
+    assert len({tag for command in commands["train"] for tag in command.tags}) == 72
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-a", [Span("a", 0, 1)]),
+        ("B-a I-a B-a", [Span("a", 0, 2), Span("a", 2, 3)]),
+        ("B-a I-b", [Span("a", 0, 1), Span("b", 1, 2)]),
+        ("O I-a I-a O", [Span("a", 1, 3)]),  # conlleval: nothing opened it, so it opens itself
+        ("I-a B-a", [Span("a", 0, 1), Span("a", 1, 2)]),
+        ("B-a O I-a", [Span("a", 0, 1), Span("a", 2, 3)]),
+    ],
+)
+def test_spans_by_hand(tags, found):
+    assert spans(tags.split()) == found
+
+
+TAGS = ["O", "B-a", "I-a", "B-b", "I-b"]
+
+
+def conlleval(predicted, target):
+    """Counts in the manner of the Perl script: two open chunks that are compared word by word."""
+
+    def starts(before, tag):
+        return tag[0] == "B" or (tag[0] == "I" and (before[0] == "O" or before[2:] != tag[2:]))
+
+    def ends(before, tag):
+        return before[0] != "O" and (tag[0] in "OB" or before[2:] != tag[2:])
+
+    found = there = agree = 0
+    inside = False
+    before_p = before_t = "O"
+    for tag_p, tag_t in zip([*predicted, "O"], [*target, "O"], strict=True):
+        if inside and (ends(before_p, tag_p) or ends(before_t, tag_t)):
+            agree += ends(before_p, tag_p) and ends(before_t, tag_t)
+            inside = False
+        inside |= starts(before_p, tag_p) and starts(before_t, tag_t) and tag_p[2:] == tag_t[2:]
+        found += starts(before_p, tag_p)
+        there += starts(before_t, tag_t)
+        before_p, before_t = tag_p, tag_t
+    return agree, found, there
+
+
+def test_counts_agree_with_conlleval():
+    pairs = list(itertools.product(itertools.product(TAGS, repeat=3), repeat=2))
+    for predicted, target in random.Random(0).sample(pairs, 2000):
+        assert count_spans([predicted], [target]) == conlleval(predicted, target), (predicted, target)
+    predictions, targets = zip(*pairs[:50], strict=True)
+    assert count_spans(predictions, targets) == tuple(
+        map(sum, zip(*itertools.starmap(conlleval, pairs[:50]), strict=True))
+    )
+
+
+def test_f1_of_nothing_is_0():
+    assert count_spans([["O"]], [["O"]]).f1() == 0
