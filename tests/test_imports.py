@@ -49,7 +49,7 @@ ALLOWED = [
     (
         "memrl/tasks/*.py",
         {
-            *("torch", "numpy", "tokenizers", "torchmetrics"),
+            *("torch", "numpy", "networkx", "tokenizers", "torchmetrics"),
             *("memrl.core", "memrl.heads", "memrl.recipe", "memrl.tasks", "memrl.envs.routes"),
         },
     ),

@@ -97,7 +97,7 @@ class _Tales(Task):
     @abstractmethod
     def _batch(self, told: Sequence[Any]) -> Batch: ...
 
-    def _encode(self, told: Sequence[Story] | Sequence[Claim]) -> tuple[Tensor, Tensor]:
+    def _encode(self, told: Sequence[Story | Claim]) -> tuple[Tensor, Tensor]:
         """Facts and questions as inputs (T, B, input_size), and the steps of each."""
         relation, tail = self.num_names, self.num_names + len(RELATIONS)
         second, mark = tail + self.num_names, 2 * tail
