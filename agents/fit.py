@@ -52,6 +52,7 @@ def fit_and_report(settings: FitSettings) -> int:
     finally:
         finish(bar)
     early = ", stopped early: the validation score got no better" if result.patience_ended else ""
+    early = f", stopped early at {fitting.recipe.stop_at:g}" if result.reached else early
     per_second = result.steps / max(result.seconds, 1e-9)
     console.print(f"trained     {result.steps} batches in {result.seconds:.0f} s, {per_second:.1f} batches/s{early}")
     console.print(f"run         {run}")
@@ -196,7 +197,7 @@ def _record_of(fitting: Fitting, result: FitResult, checkpoint: Path) -> dict[st
         "scores": result.scores,
         "batches": result.steps,
         "best_batch": result.best_step,
-        "stopped_early": result.patience_ended,
+        "stopped_early": result.patience_ended or result.reached,
         "train_seconds": result.seconds,
         "parameters": sum(parameter.numel() for parameter in fitting.head.parameters() if parameter.requires_grad),
         "state_bytes": sum(leaf.numel() * leaf.element_size() for leaf in state),

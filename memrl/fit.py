@@ -50,6 +50,7 @@ class FitResult:
     seconds: float = 0.0  # of training, evaluations not counted
     stopped: bool = False  # by `stop`; then there are no scores
     patience_ended: bool = False  # stopped early, since the validation score did not get better
+    reached: bool = False  # stopped early, since the validation score is as good as was asked for
 
 
 def fit(
@@ -78,7 +79,7 @@ def fit(
     result = teach.result
     began = time.perf_counter()
     evaluating = 0.0
-    while result.steps < recipe.steps and not result.patience_ended:
+    while result.steps < recipe.steps and not (result.patience_ended or result.reached):
         if stop is not None and stop():
             result.stopped = True
             return result
@@ -174,6 +175,8 @@ class _Teacher:
             if self.taught.passed(scores):
                 self.begin(self.lesson + 1)
         else:
+            goal, sign = self.recipe.stop_at, -1.0 if self.task.lower_is_better else 1.0
+            self.result.reached = goal is not None and score >= sign * goal
             self.result.patience_ended = bool(self.recipe.patience) and self.misses >= self.recipe.patience
         return scores
 

@@ -20,6 +20,7 @@ class Recipe:
     steps: int = 10_000  # batches to learn from, at most
     eval_every: int = 500  # batches between two looks at the validation data
     patience: int = field(default=0, metadata={"least": 0})  # looks without a better score before stopping; 0 never
+    stop_at: float | None = None  # validation score at which training stops; null never
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:

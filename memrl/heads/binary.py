@@ -44,7 +44,7 @@ class BinaryVectors(Head):
         return self.output(y), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Binary cross-entropy of targets (T, B, num_bits) that are not IGNORED: summed over a sequence, mean over B."""
+        """Binary cross-entropy of targets (T, B, num_bits) not IGNORED: summed over a sequence, mean over B."""
         asked = targets != IGNORED
         cost = F.binary_cross_entropy_with_logits(logits[asked], targets[asked].to(logits.dtype), reduction="sum")
         return cost / logits.shape[1]

@@ -1,0 +1,189 @@
+"""Copy and associative recall: what is learned, and what of it holds for longer sequences.
+
+`python experiments/supervised/algorithmic.py copy` trains every core with every seed as the study says, until it costs
+less than `SOLVED` bits on sequences as in training, or its budget of batches is used up, and writes under
+results/<study>/: table.csv (a row for each training, written as it ends: costs and errors at every size),
+curves.csv (validation costs on the way), and pictures of the read and write weights. What stands in table.csv is not
+trained again. `--quick` takes seconds and only shows that it runs.
+"""
+
+import argparse
+import csv
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memrl import make_core
+from memrl.fit import FitResult, fit, on_device
+from memrl.heads import Head
+from memrl.recipe import Recipe
+from memrl.tasks import Task, make_task
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SOLVED = 0.05  # bits per sequence on the validation data
+
+# Graves et al. 2014: RMSProp as in Graves 2013. Small batches: a batch of 4 takes hardly longer than one sequence.
+NTM = Recipe(
+    optimizer="graves_rmsprop", learning_rate=1e-4, clip_norm=10.0, batch_size=4, eval_every=500, stop_at=SOLVED
+)
+ADAM = dataclasses.replace(NTM, optimizer="adam", learning_rate=1e-3)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained, and at which sizes it is tested."""
+
+    task: str
+    size: str  # test sets are called <size>_<number>
+    sizes: tuple[int, ...]
+    cores: Mapping[str, tuple[str, Mapping[str, Any], Recipe]]  # row of the table: core, options, recipe
+
+
+FEEDFORWARD = {"controller": "feedforward", "hidden_size": 100, "num_slots": 128, "slot_size": 20}
+STUDIES = {
+    "copy": Study(
+        "copy",
+        "length",
+        (10, 20, 30, 50, 80, 120),
+        {
+            "ntm": ("ntm", FEEDFORWARD, dataclasses.replace(NTM, steps=20_000)),
+            "dnc": (
+                "dnc",
+                {"hidden_size": 100, "num_slots": 128, "slot_size": 20, "num_reads": 1},
+                dataclasses.replace(NTM, steps=20_000),
+            ),
+            "lstm": ("lstm", {"hidden_size": 256, "num_layers": 3}, dataclasses.replace(ADAM, steps=20_000)),
+        },
+    ),
+    "associative_recall": Study(
+        "associative_recall",
+        "items",
+        (6, 8, 10, 12, 15),
+        {
+            "ntm": ("ntm", FEEDFORWARD, dataclasses.replace(NTM, steps=20_000)),
+            "dnc": (
+                "dnc",
+                {"hidden_size": 100, "num_slots": 64, "slot_size": 20, "num_reads": 1},
+                dataclasses.replace(NTM, steps=20_000),
+            ),
+            "lstm": ("lstm", {"hidden_size": 256, "num_layers": 3}, dataclasses.replace(ADAM, steps=20_000)),
+        },
+    ),
+}
+
+
+def train(study: Study, row: str, seed: int, quick: bool) -> tuple[Task, Head, FitResult]:
+    core, options, recipe = study.cores[row]
+    task = make_task(study.task)
+    if quick:
+        options = {"hidden_size": 8} if core == "lstm" else {"hidden_size": 8, "num_slots": 16, "slot_size": 4}
+        recipe = dataclasses.replace(recipe, steps=2, eval_every=1)
+    torch.manual_seed(seed)
+    head = task.head(make_core(core, task.input_size, **options))
+
+    def report(progress: Any) -> None:
+        if progress.valid is not None:
+            cost = progress.valid["bits_per_sequence"]
+            print(
+                f"{row} seed {seed}: {progress.sequences} sequences, {cost:.2f} bits, {time.process_time():.0f} s CPU"
+            )
+
+    return task, head, fit(task, head, recipe, seed=seed, report=report)
+
+
+def measure(study: Study, task: Task, head: Head, sizes: tuple[int, ...]) -> dict[str, float]:
+    """Costs and errors at every size."""
+    found = {}
+    head.eval()
+    with torch.no_grad():
+        for size in sizes:
+            batches = on_device(task.evaluation(f"{study.size}_{size}", 32), head)
+            scores = task.scores(head, batches)
+            found[f"bits_{size}"] = round(scores["bits_per_sequence"], 3)
+            found[f"error_{size}"] = round(scores["bit_error"], 4)
+    return found
+
+
+def run(name: str, rows: list[str], seeds: list[int], quick: bool, folder: Path) -> None:
+    study = STUDIES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = study.sizes[:2] if quick else study.sizes
+    done = {(row["core"], int(row["seed"])) for row in read(folder / "table.csv")}
+    for seed in seeds:
+        for row in rows:
+            if (row, seed) in done:
+                continue
+            began = time.process_time()
+            task, head, result = train(study, row, seed, quick)
+            recipe = study.cores[row][2]
+            line = {
+                "core": row,
+                "seed": seed,
+                "parameters": sum(parameter.numel() for parameter in head.parameters()),
+                "sequences": result.steps * recipe.batch_size,
+                "solved": result.reached,
+                "cpu_seconds": round(time.process_time() - began),
+                "bits_valid": round(result.scores["valid"]["bits_per_sequence"], 3),
+                **measure(study, task, head, sizes),
+            }
+            append(folder / "table.csv", [line])
+            append(folder / "curves.csv", list(curve(row, seed, result)))
+            if seed == 0 and row != "lstm":
+                from pictures import copy_weights
+
+                copy_weights(folder / f"weights_{row}.png", head, task, sizes[1])
+            print(*line.values(), flush=True)
+
+
+def curve(row: str, seed: int, result: FitResult) -> Iterator[dict[str, Any]]:
+    """What curves.csv keeps of a training."""
+    for look in result.history:
+        assert look.valid is not None
+        yield {
+            "core": row,
+            "seed": seed,
+            "sequences": look.sequences,
+            "bits": round(look.valid["bits_per_sequence"], 3),
+        }
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, lines: list[dict[str, Any]]) -> None:
+    new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, lines[0])
+        if new:
+            writer.writeheader()
+        writer.writerows(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--cores", default="ntm,dnc,lstm", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each core (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny memories and two batches")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: results/ here; runs/ with --quick)")
+    arguments = parser.parse_args()
+    rows = arguments.cores.split(",")
+    if unknown := set(rows) - set(STUDIES[arguments.study].cores):
+        parser.error(f"--cores: {', '.join(sorted(unknown))} not in this study")
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    out = arguments.out or (Path("runs") / "quick" if arguments.quick else RESULTS)
+    run(arguments.study, rows, seeds, arguments.quick, out / arguments.study)
+
+
+if __name__ == "__main__":
+    main()
