@@ -171,9 +171,9 @@ def _carry_over(path: str | Path, entry: str, algo: str, core: str | None) -> Zo
     return ZooSettings(
         name=f"{Path(path).name}#{entry}",
         policy=policy.replace("Lstm", "").replace("Policy", "MemoryPolicy"),
-        n_envs=int(data.get("n_envs", 1)),
+        n_envs=_whole("n_envs", data.get("n_envs", 1)),
         set=options,
-        n_timesteps=None if "n_timesteps" not in data else int(data["n_timesteps"]),
+        n_timesteps=_whole("n_timesteps", data["n_timesteps"]) if "n_timesteps" in data else None,
         core=core,
         env_set=_dict_of(data, "env_kwargs"),
         normalize=_normalize(data, options["gamma"]),
@@ -250,6 +250,13 @@ def _normalize(data: Mapping[str, Any], gamma: float) -> dict[str, Any] | None:
     if unknown := sorted(set(kwargs) - _NORMALIZE):
         raise ValueError(f"normalize: VecNormalize has no {unknown[0]!r}{nearest(unknown[0], _NORMALIZE)}")
     return {**kwargs, "gamma": gamma}  # the agent's own, as in the zoo
+
+
+def _whole(key: str, value: Any) -> int:
+    """A number of things, which the zoo also writes as 1e6."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
+        raise ValueError(f"{key}: {value!r} given, a whole number of at least 1 needed")
+    return int(value)
 
 
 def _dict_of(data: Mapping[str, Any], key: str) -> dict[str, Any]:
