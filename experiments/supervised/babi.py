@@ -13,6 +13,7 @@ import csv
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -52,7 +53,8 @@ class Told(NamedTuple):
 class Networks:
     """Memory networks that differ in their initial weights, trained side by side on the same batches.
 
-    The weights of `heads` get an axis for the network in front, N in shapes; what is kept of a story is the same for all.
+    The weights of `heads` get an axis in front for the network, N in shapes; what is kept of a story is the same for
+    all.
     """
 
     def __init__(self, task: BabiSentences, seeds: Sequence[int]) -> None:
