@@ -1,7 +1,7 @@
 """bAbI v1.2 by memory networks, a sentence at a step, and by the DNC, a word at a step.
 
     python experiments/supervised/babi.py memn2n            # 20 tasks, 1,000 questions each, 10 initial weights
-    python experiments/supervised/babi.py dnc --minutes 40  # six tasks, 10,000 questions each
+    python experiments/supervised/babi.py dnc --minutes 20  # six tasks, 10,000 questions each
     python experiments/supervised/babi.py picture           # where the hops look
 
 Files are read from MEMRL_DATA, else from ../shared/data. Results go to results/babi/ as they come; what is there
@@ -17,17 +17,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from memrl import make_core
 from memrl.cores.memn2n import MemN2N
-from memrl.fit import evaluate
+from memrl.fit import Progress, evaluate, fit
 from memrl.heads import StoryAnswer
 from memrl.tasks import make_task
 from memrl.tasks.babi_sentences import BabiSentences
-from memrl.tasks.babi_stories import parse_tasks
+from memrl.tasks.babi_stories import load_stories, parse_tasks
+from memrl.tasks.data import data_file
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "babi"
@@ -80,10 +82,12 @@ class Networks:
     def logits(self, asked: Told, softmax: bool) -> Tensor:
         """What the heads give for each question, (N, B, answers)."""
         memory, filled = self.core.keep(asked.sentences, self.core.initial_state(len(asked.told)), asked.told)
+        used = int(filled.any(0).float().argmax()) if filled.any() else 0  # most stories leave most slots empty
+        memory, filled, times = memory[:, used:], filled[:, used:], [time[:, used:] for time in self.times]
         full = [torch.cat([words, words * self.levels], 1) for words in self.embeddings]  # (N, 2V, d)
         u = asked.questions @ full[0]  # (N, B, d)
         seen = filled.unsqueeze(1) > 0
-        for key, value, key_time, value_time in zip(full, full[1:], self.times, self.times[1:], strict=False):
+        for key, value, key_time, value_time in zip(full, full[1:], times, times[1:], strict=False):
             # A story is the same for all networks: one product over slots, with the networks as its rows.
             p = (u @ key.mT).transpose(0, 1) @ memory.mT + (u @ key_time.mT).transpose(0, 1)  # (B, N, slots)
             if softmax:
@@ -190,6 +194,87 @@ def write_table(rows: list[dict[str, str]]) -> None:
     write(RESULTS / "memn2n.csv", [*table, mean, failed])
 
 
+def dnc(options: argparse.Namespace) -> None:
+    """One network a task, stopped by the clock; one row of the curve for each look at the validation data."""
+    file, curves = RESULTS / "dnc.csv", RESULTS / "dnc_curves.csv"
+    for number in (4, 15, 1, 20, 6, 9) if options.tasks == "1-20" else parse_tasks(options.tasks):
+        if read(file, number):
+            continue
+        torch.manual_seed(0)
+        task = make_task("babi", tasks=str(number))
+        core = make_core("dnc", task.input_size, **{**task.core_options["dnc"], "num_slots": 32, "num_reads": 2})
+        head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50)
+        looks: list[Progress] = []
+
+        def note(progress: Progress, number: int = number, looks: list[Progress] = looks) -> None:
+            if progress.valid is not None:
+                looks.append(progress)
+                row = {"task": number, "step": progress.step, "seconds": round(progress.seconds, 1)}
+                append(curves, [row | {"valid_error": round(progress.valid["error_percent"], 2)}])
+
+        began, limit = time.perf_counter(), 0.0 if options.quick else 60 * options.minutes
+
+        def over(began: float = began, limit: float = limit, looks: list[Progress] = looks) -> bool:
+            solved = [look.valid is not None and look.valid["error_percent"] < 0.2 for look in looks[-2:]]
+            return bool(looks) and (solved == [True, True] or time.perf_counter() - began > limit)
+
+        result = fit(task, head, recipe, stop=over, report=note)
+        row = {"task": number, "error": round(evaluate(task, head, "test")["error_percent"], 2)}
+        row |= {"steps": result.steps, "stories": result.steps * recipe.batch_size, "seconds": round(result.seconds)}
+        append(file, [row])
+        print(row, flush=True)
+
+
+def picture(options: argparse.Namespace) -> None:
+    """Stories of the test, the sentences in which the answer stands, and where each hop looks."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    number = 2 if options.tasks == "1-20" else parse_tasks(options.tasks)[0]
+    task = cast(BabiSentences, make_task("babi_sentences", tasks=str(number)))
+    networks, rows = train_memory_networks(
+        task, range(min(3, options.seeds)), *((1, 1) if options.quick else (20, 100))
+    )
+    best = min(range(len(rows)), key=lambda place: rows[place]["valid_loss"])
+    head = networks.heads[best].eval()
+    core = cast(MemN2N, head.core)
+    lines = [
+        (story, at) for story in load_stories(data_file("", "babi/en", ""), number, "test") for at in range(len(story))
+    ]
+    shown = [(story, at) for story, at in lines if story[at].answers and 8 <= at <= 14][:3]
+    figure, axes = plt.subplots(1, len(shown), figsize=(6 * len(shown), 4.6))
+    spell, numbers = task.vocabulary, {word: place for place, word in enumerate(task.vocabulary, start=1)}
+    for axis, (story, at) in zip(axes, shown, strict=True):
+        told = [place for place in range(at) if not story[place].answers]
+        sentences = [story[place].words[:-1] for place in [*told, at]]
+        inputs = torch.zeros(len(sentences), 1, max(map(len, sentences)), dtype=torch.long)
+        for step, sentence in enumerate(sentences):
+            inputs[step, 0, : len(sentence)] = torch.tensor([numbers[word] for word in sentence])
+        with torch.no_grad():
+            x = head.encoder(inputs)
+            u, weights = core.read(x[-1], core.keep(x[:-1], core.initial_state(1)))
+            answer = spell[int(head.output(u).argmax())]
+        axis.imshow(weights[0, :, -len(told) :].T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.set_xticks(range(weights.shape[1]), [f"hop {hop + 1}" for hop in range(weights.shape[1])])
+        axis.set_yticks(range(len(told)), [" ".join(story[place].words[:-1]) for place in told])
+        for place, label in zip(told, axis.get_yticklabels(), strict=True):
+            label.set_fontweight("bold" if place + 1 in story[at].supporting else "normal")
+        for (hop, place), weight in np.ndenumerate(weights[0, :, -len(told) :].numpy()):
+            if weight >= 0.05:
+                axis.text(
+                    hop, place, f"{weight:.2f}", ha="center", va="center", color="white" if weight > 0.5 else "black"
+                )
+        right = ",".join(story[at].answers)
+        axis.set_title(
+            f"{' '.join(story[at].words[:-1])}?  {answer}" + ("" if answer == right else f" (right: {right})")
+        )
+    figure.tight_layout()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    figure.savefig(RESULTS / "hops.png", dpi=80)
+
+
 def read(file: Path, number: int | None = None) -> list[dict[str, str]]:
     if not file.exists():
         return []
@@ -213,15 +298,16 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     global RESULTS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=["memn2n"])
+    parser.add_argument("study", choices=["memn2n", "dnc", "picture"])
     parser.add_argument("--tasks", default="1-20", help="which of the 20, as in 1,4-6")
     parser.add_argument("--seeds", type=int, default=10, help="initial weights to choose from")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training for each task of the DNC")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what comes out")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     options = parser.parse_args()
     RESULTS = options.results
     torch.set_num_threads(1)
-    {"memn2n": memn2n}[options.study](options)
+    {"memn2n": memn2n, "dnc": dnc, "picture": picture}[options.study](options)
 
 
 if __name__ == "__main__":

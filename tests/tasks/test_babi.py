@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_networks_learn_as_one_alone_does(study, folder):
     """One update of three networks side by side, and of the second head alone by torch's own optimiser."""
     task = make_task("babi_sentences", tasks="2", data=str(folder))
     networks = study.Networks(task, range(3))
-    networks.core.config = study.replace(networks.core.config, noise=0.0)
+    networks.core.config = replace(networks.core.config, noise=0.0)
     alone = study.Networks(task, [1]).heads[0].eval()
     (batch,) = task.evaluation("train", 100)
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.01)
