@@ -31,6 +31,7 @@ _ELSEWHERE = {
 _HANDLED = {"n_timesteps", "n_envs", "policy", "policy_kwargs", "normalize", "env_kwargs"}
 _POLICY_KWARGS = ("net_arch", "activation_fn", "ortho_init", "log_std_init")
 _LSTM_KWARGS = ("lstm_hidden_size", "n_lstm_layers", "enable_critic_lstm", "shared_lstm")
+_CLASSES = ("RMSpropTFLike",)  # which the zoo's files name, and which are left out
 _NORMALIZE = {"norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys"}
 
 
@@ -142,6 +143,8 @@ def _data(node: ast.expr) -> Any:
     elif isinstance(node, ast.List | ast.Tuple):
         items = [_data(item) for item in node.elts]
         return tuple(items) if isinstance(node, ast.Tuple) else items
+    elif isinstance(node, ast.Name) and node.id in _CLASSES:
+        return node.id
     elif isinstance(node, ast.Constant | ast.UnaryOp):
         return ast.literal_eval(node)
     known = f"numbers, words, lists, dict(...) and nn.{', nn.'.join(ACTIVATIONS)}"

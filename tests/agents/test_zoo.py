@@ -79,7 +79,7 @@ Pictures-v1:
   use_sde: True
   sde_sample_freq: 4
   callback: some.Callback
-  policy_kwargs: "dict(optimizer_class=1)"
+  policy_kwargs: "dict(optimizer_class=RMSpropTFLike)"
 
 Calm-v1: {n_timesteps: 10, use_sde: False, normalize: False, n_envs: 2, ent_coef: 0.2}
 """
