@@ -10,7 +10,7 @@ import numpy as np
 
 from ..chance import Chance
 from ..vector import Array
-from .graphs import Graphs, distances, distant_pairs, edge_labels, node_labels, random_walks, related
+from .graphs import Graphs, distant_pairs, edge_labels, node_labels, random_walks, related, shortest_lengths
 
 DESCRIBING, ASKING, PLANNING, ANSWERING, OVER = range(5)
 PHASES = ("description", "query", "planning", "answer", "over")
@@ -33,7 +33,7 @@ class Query(NamedTuple):
     answers: Array  # how many edges must be named, (rows,)
     path: Array  # the start, then the node to which a right answer leads for each step, -1 behind, (rows, A + 1)
     edges: Array  # label of the edge that leads there, blank where it has none, (rows, A)
-    rest: Array | None = None  # shortest path: edges from each node to the goal, -1 beyond `hops`, (rows, size)
+    rest: Array | None = None  # shortest path: length of the way from each node to the goal, or -1, (rows, size)
     ends: Array | None = None  # inference: the nodes that are right, bool, (rows, size)
 
 
@@ -72,11 +72,12 @@ def traversal(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most:
 def shortest_path(chance: Chance, graphs: Graphs, labels: Labels, hops: Array, most: int) -> Query:
     """Go from a start to a goal: (start, -, goal); the edges of a shortest path must be named, whichever it is.
 
-    Arguments as for `traversal`; `hops` is the length of the shortest path, less where there is none so long.
+    Arguments as for `traversal`; `hops` counts edges of the shortest path, fewer where none has so many.
     """
     each = np.arange(len(hops))
     start, goal, hops = distant_pairs(chance, graphs, hops, most)
-    rest = distances(graphs._replace(source=graphs.target, target=graphs.source), goal[:, None], most)[:, 0]
+    backwards = graphs._replace(source=graphs.target, target=graphs.source)
+    rest = shortest_lengths(backwards, goal[:, None], most)[:, 0]
     path, edges = np.full((len(hops), most + 1), -1), np.full((len(hops), most), labels.blank)
     path[:, 0] = at = start
     for step in range(most):
@@ -114,8 +115,8 @@ QUERIES: dict[str, Callable[[Chance, Graphs, Labels, Array, int], Query]] = {
 def on_the_way(graphs: Graphs, rest: Array, at: Array) -> Array:
     """Edges that leave the nodes `at` (rows,) towards the goal, given `rest` as `Query` has it. bool, (rows, E)."""
     rows = np.arange(len(at))
-    left = rest[rows, at][:, None]
-    nearer = (rest[rows[:, None], graphs.target] == left - 1) & (left > 0)
+    left, ahead = rest[rows, at][:, None], rest[rows[:, None], graphs.target]
+    nearer = (ahead >= 0) & (ahead + (1 if graphs.length is None else graphs.length) == left)
     return np.asarray(nearer & (graphs.source == at[:, None]))
 
 

@@ -22,6 +22,7 @@ class View(NamedTuple):
     step: int
     steps: int  # of the episode
     edges: Array  # source, target and label of each, in the order of their description, (E, 3)
+    weights: Array | None  # of edges, (E,), where they matter
     node_labels: Array
     names: tuple[str, ...]  # of nodes; empty where they have none
     points: Array  # where nodes lie in the unit square, (N, 2); NaN where they lie nowhere
@@ -74,10 +75,14 @@ class View(NamedTuple):
 
 def view_text(view: View) -> str:
     """The graph node by node, the query, one right answer and the answers that were given (x: wrong)."""
-    lines = [view.headline(), "edges as edge>destination:"]
+    weighing = "" if view.weights is None else ", with its weight"
+    lines = [view.headline(), f"edges as edge>destination{weighing}:"]
     for node in np.unique(view.edges[:, 0]):
-        leaving = view.edges[view.edges[:, 0] == node]
-        ways = (f"{view.label(label)}>{view.label(view.node_labels[target])}" for _, target, label in leaving)
+        ways = []
+        for edge in np.flatnonzero(view.edges[:, 0] == node):
+            _, target, label = view.edges[edge]
+            weight = "" if view.weights is None else f" ({view.weights[edge]:.3g})"
+            ways.append(f"{view.label(label)}>{view.label(view.node_labels[target])}{weight}")
         lines.append(f"  {view.node(node)}: {' '.join(ways)}")
     given = [answer + "x" * (not right) for answer, right in zip(view.given_answers(), view.right, strict=False)]
     given += ["?"] * (len(view.right) - len(given))

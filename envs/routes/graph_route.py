@@ -10,9 +10,9 @@ from ..cards import EnvCard, register_env
 from ..chance import Chance
 from ..vector import Array, ArrayEnv, Outcome, one_of, whole_number
 from .codes import Codes
-from .episodes import ANSWERING, ASKING, OVER, QUERIES, drawn_labels, on_the_way, script, show_positions
+from .episodes import ANSWERING, ASKING, DESCRIBING, OVER, QUERIES, drawn_labels, on_the_way, script, show_positions
 from .graph_picture import View, view_picture, view_text
-from .graphs import Graphs, edge_labels
+from .graphs import Graphs, edge_labels, scale_of, weights_of
 from .loaders import load_graph
 from .ranges import Range, drawn_between, whole_range
 from .sources import GivenGraphs, RandomGraphs, Source, check_source
@@ -38,6 +38,7 @@ class GraphRoute(ArrayEnv):
 
     **What is seen**: zeros and ones. Four for the phase, then three labels, (source, edge, destination), of `digits`
     digits each, ten for a digit; a label that is not given is all zeros, and so is everything after the last answer.
+    With `weighted` one number more: the weight of the edge that is described, over the greatest weight.
 
     1. Description: one edge of the graph at a time, in random order.
     2. Query: "traversal" gives (start, edge, -), then (-, edge, -) for each further edge to follow; "inference" does
@@ -54,14 +55,15 @@ class GraphRoute(ArrayEnv):
     Elsewhere nothing counts. With `answer="nodes"` an action is the destination alone.
 
     **Rewards**: 1/answers for each right answer, which has all of its digits right. In "shortest_path" every edge is
-    right that leads one edge nearer to the goal, in "inference" every end to which the relations may lead. After a
+    right that is on a shortest way to the goal, in "inference" every end to which the relations may lead. After a
     wrong answer the route goes on as if it had been right, so each answer counts by itself. With `sparse`, 1 at the end
     if all answers are right. A right last answer, with `sparse` if all are right, earns `goal_bonus` besides.
 
     **Ending**: terminated after the last answer, never truncated; `info["is_success"]`: every answer was right.
     `info["optimal_cost"]` is the number of answers: the edges of the route (in "shortest_path" of a shortest one), 1 in
     "inference". `info["cost"]` counts 1 for each answer so far and 1 more if it was wrong, and `info["ratio"]` is
-    cost / optimal_cost: 1 at the end of a faultless episode, 2 if nothing was right.
+    cost / optimal_cost: 1 at the end of a faultless episode, 2 if nothing was right. With `weighted` an edge counts as
+    much as it weighs.
 
     **Optimal return**: 1 + `goal_bonus`. **Best memoryless return**: in the answer phase nothing is seen, and labels
     may be any: with L = 10^digits of them, two nodes that differ and an edge are guessed with a chance of
@@ -88,8 +90,10 @@ class GraphRoute(ArrayEnv):
         sparse: reward at the end only.
         goal_bonus: at least 0.
         graph: None for random ones, or what `memrl.envs.routes.loaders.load_graph` takes: "underground",
-            "underground-zone-1", "family", a path, a networkx graph, a list of edges. Labels are random for these too;
-            weights are checked, but a route is as long as it has edges.
+            "underground-zone-1", "family", a path, a networkx graph, a list of edges. Labels are random for these too.
+        weighted: in "shortest_path", whether a route is as long as its edges weigh together, and of several the one
+            with fewest edges; otherwise, as in networkx, weights do not matter. Edges of random graphs weigh what they
+            measure.
         level: 0 to 1, how far the ranges of `nodes` and `hops` are open at first; see the attribute.
         render_mode: "ansi" (text), "rgb_array" (picture) or None.
 
@@ -98,7 +102,8 @@ class GraphRoute(ArrayEnv):
             least numbers only, 1 (at first) for all.
 
     Raises:
-        ValueError: a keyword is not as above, labels do not suffice, or the graph is impossible; says where.
+        ValueError: a keyword is not as above, labels do not suffice, weights are asked for but there are none, or the
+            graph is impossible; says where.
         FileNotFoundError: there is no such file; says where to get it.
     """
 
@@ -118,6 +123,7 @@ class GraphRoute(ArrayEnv):
         sparse: bool = False,
         goal_bonus: float = 0.0,
         graph: Any = None,
+        weighted: bool = False,
         level: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
@@ -129,18 +135,21 @@ class GraphRoute(ArrayEnv):
         self.planning = whole_number("planning", planning, least=0, most=10_000)
         self._hops, self._degree = whole_range("hops", hops, 1, 1000), whole_range("degree", degree, 1, 100)
         self._nodes = whole_range("nodes", 6 if nodes is None else nodes, 2, 1_000_000)
-        if not isinstance(sparse, bool | np.bool_):
-            raise ValueError(f"sparse: {sparse!r} given, True or False needed")
+        for name, value in (("sparse", sparse), ("weighted", weighted)):
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"{name}: {value!r} given, True or False needed")
+        if weighted and mode != "shortest_path":
+            raise ValueError(f"weighted: True given, but only in 'shortest_path' weights matter, and not in {mode!r}")
         if isinstance(goal_bonus, bool) or not isinstance(goal_bonus, int | float) or not 0 <= goal_bonus < np.inf:
             raise ValueError(f"goal_bonus: {goal_bonus!r} given, a finite number of at least 0 needed")
-        self.sparse = bool(sparse)
+        self.sparse, self.weighted = bool(sparse), bool(weighted)
         self.goal_bonus = float(goal_bonus)
         self.level = level
         self.show_position = show_position
         self._source: Source = (
-            RandomGraphs(self._nodes[1], self._degree)
+            RandomGraphs(self._nodes[1], self._degree, self.weighted)
             if graph is None
-            else GivenGraphs(load_graph(graph), None if nodes is None else self._nodes[1])
+            else GivenGraphs(load_graph(graph), None if nodes is None else self._nodes[1], self.weighted)
         )
         check_source(self._source, self.mode, self.digits, self._hops[1])
         # Kinds of edges that share a label; None: each edge has its own.
@@ -151,7 +160,7 @@ class GraphRoute(ArrayEnv):
         horizon = self._source.width + queries + self.planning + self.most_answers
         numbers = self.digits * (3 if answer == "edges" else 1)
         action_space = spaces.Discrete(10) if numbers == 1 else spaces.MultiDiscrete([10] * numbers)
-        space = spaces.Box(0.0, 1.0, (self._codes.width,), np.float32)
+        space = spaces.Box(0.0, 1.0, (self._codes.width + self.weighted,), np.float32)
         super().__init__(num_envs, space, action_space, horizon, render_mode)
 
         n, size = self.num_envs, self._source.size
@@ -172,7 +181,9 @@ class GraphRoute(ArrayEnv):
         self.given = np.full((n, self.most_answers, 3), -1)  # labels answered; nodes in the last column
         self.right = np.zeros((n, self.most_answers), bool)  # which of them were right
         self.num_right = np.zeros(n, np.int64)
-        self.rest = np.zeros((n, size), np.int64)  # edges to the goal, in "shortest_path"
+        self.rest = np.zeros((n, size), np.int64)  # length of the way to the goal, in "shortest_path"
+        self.length = np.ones((n, self._source.width), np.int64)  # of each edge, where weights matter
+        self.spent = np.zeros(n, np.int64)  # length of the route so far, twice where answers were wrong
         self.ends = np.zeros((n, size), bool)  # right answers, in "inference"
         self.shows_position = np.zeros(n, bool)  # in the running episode
 
@@ -220,7 +231,9 @@ class GraphRoute(ArrayEnv):
         self.shown[rows], self.phases[rows], self.first_answer[rows] = plan
         self.answers[rows], self.path[rows], self.path_edges[rows] = query.answers, query.path, query.edges
         self.at[rows], self.next[rows], self.next_edge[rows] = query.path[:, 0], query.path[:, 1], query.edges[:, 0]
-        self.num_right[rows] = 0
+        self.num_right[rows], self.spent[rows] = 0, 0
+        if graphs.length is not None:
+            self.length[rows] = graphs.length
         self.given[rows], self.right[rows] = -1, False
         self.shows_position[rows] = self._show_position
         if query.rest is not None:
@@ -239,7 +252,9 @@ class GraphRoute(ArrayEnv):
         self.given[rows[:, None], turn[:, None], self._columns] = labels
         self.right[rows, turn] = right
         self.num_right[rows] += right
-        self._go_on(rows, turn + 1, np.where(right, node, self.next[rows]))
+        on = np.where(right, node, self.next[rows])
+        self.spent[rows] += (2 - right) * (self.rest[rows, self.at[rows]] - self.rest[rows, on])
+        self._go_on(rows, turn + 1, on)
 
         over, faultless = self.steps == self.first_answer + self.answers, self.num_right == self.answers
         rewards = np.zeros(self.num_envs)
@@ -285,17 +300,31 @@ class GraphRoute(ArrayEnv):
             self.next_edge[rows] = self.path_edges[rows, np.minimum(turn, self.most_answers - 1)]
 
     def _graphs(self, rows: Array) -> Graphs:
-        return Graphs(self._source.size, self.source[rows], self.target[rows])
+        length = self.length[rows] if self.weighted else None
+        return Graphs(self._source.size, self.source[rows], self.target[rows], length=length)
 
     def _observe(self) -> Array:
         now = self._all, self.steps
-        return self._codes.observe(self.phases[now], self.shown[now])
+        seen = self._codes.observe(self.phases[now], self.shown[now])
+        if not self.weighted:
+            return seen
+        length = self.length[self._all, np.minimum(self.steps, self._source.width - 1)]
+        weight = np.where(self.phases[now] == DESCRIBING, self._weights(length), 0.0)
+        return np.column_stack([seen, weight / max(self._source.greatest, 1e-300)]).astype(np.float32)
+
+    def _weights(self, lengths: Array) -> Array:
+        """Weights of routes of these lengths."""
+        return weights_of(lengths, scale_of(self._source.greatest))
 
     def report(self) -> dict[str, Array]:
         """Optimal cost, cost so far and their ratio, as the class's docstring defines them."""
         answered = np.clip(self.steps - self.first_answer, 0, self.answers)
-        cost = 2 * answered - self.num_right
-        return {"optimal_cost": self.answers, "cost": cost, "ratio": cost / self.answers}
+        cost, optimal = 2 * answered - self.num_right, self.answers
+        if self.weighted:
+            cost, optimal = self._weights(self.spent), self._weights(self.rest[self._all, self.path[:, 0]])
+        # A route that weighs nothing costs nothing, right or wrong.
+        ratio = np.divide(cost, optimal, out=np.ones(self.num_envs), where=optimal > 0)
+        return {"optimal_cost": optimal, "cost": cost, "ratio": ratio}
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Choices that count, (n, 10 for each digit); where nothing counts, a 0 is all that is left.
@@ -337,6 +366,7 @@ class GraphRoute(ArrayEnv):
             step=step,
             steps=int(self.first_answer[copy]) + count,
             edges=np.stack([self.source[copy], self.target[copy], self.edge_label[copy]], axis=1)[used],
+            weights=self._weights(self.length[copy, used]) if self.weighted else None,
             node_labels=self.node_label[copy],
             names=tuple(names[node] if node >= 0 else "" for node in self.members[copy]) if names else (),
             points=self.points[copy],

@@ -9,12 +9,17 @@ from ..vector import Array
 
 _AT_ONCE = 1 << 22  # distances between nodes held in memory at a time
 _STARTS = 16  # tried at a time
+_EDGE_BITS = 11  # of a route's length count its edges, 1,000 at most; those above, its weight
 
 
 class Graphs(NamedTuple):
     """Directed graphs, one in each row, with nodes 0, 1, ... below `size`, which is the same for all rows.
 
     A row's edges come first, in any order; behind them `source`, `target` and `relation` are -1.
+
+    Lengths are whole numbers, so that routes can be equally long: the weights of the edges, then, as lower digits, how
+    many edges there are. So of routes with the same weight those with fewest edges are shortest, and none goes in
+    circles where edges weigh nothing.
     """
 
     size: int
@@ -22,6 +27,7 @@ class Graphs(NamedTuple):
     target: Array  # node to which it leads, (rows, E)
     relation: Array | None = None  # kind of each edge, (rows, E), where edges have kinds
     points: Array | None = None  # where the nodes lie in the unit square, (rows, size, 2), where they lie anywhere
+    length: Array | None = None  # of each edge by `lengths_of`, (rows, E), where weights matter
 
 
 def planar_graphs(chance: Chance, nodes: Array, size: int, degree: tuple[int, int] = (1, 3)) -> Graphs:
@@ -78,8 +84,8 @@ def shuffled(chance: Chance, graphs: Graphs, width: int) -> Graphs:
     """The same graphs with their edges in random order, the first of `width` columns; edges may lie anywhere before."""
     keys = np.where(graphs.source >= 0, chance.uniform(graphs.source.shape[1]), 2.0)
     order = (np.arange(len(keys))[:, None], np.argsort(keys, axis=1)[:, :width])
-    relation = None if graphs.relation is None else graphs.relation[order]
-    return graphs._replace(source=graphs.source[order], target=graphs.target[order], relation=relation)
+    relation, length = (None if part is None else part[order] for part in (graphs.relation, graphs.length))
+    return graphs._replace(source=graphs.source[order], target=graphs.target[order], relation=relation, length=length)
 
 
 def node_labels(chance: Chance, size: int, labels: int) -> Array:
@@ -130,6 +136,61 @@ def distances(graphs: Graphs, starts: Array, most: int) -> Array:
             break
         found[row[new], column[new], target[new]] = length
     return found
+
+
+def scale_of(greatest: float) -> float:
+    """What a unit of weight makes in lengths, if that is the greatest weight: a power of ten, for nine digits.
+
+    So sums of decimal weights that are equal stay equal, as 0.1 + 0.2 and 0.3.
+    """
+    return float(10.0 ** (8 - np.floor(np.log10(greatest)))) if greatest > 0 else 1.0
+
+
+def lengths_of(weights: Array, scale: float) -> Array:
+    """Lengths of edges.
+
+    >>> lengths_of(np.array([0.1, 0.2]), scale_of(0.3)).sum() - lengths_of(np.array(0.3), scale_of(0.3))  # an edge more
+    np.int64(1)
+    """
+    return np.asarray((np.rint(weights * scale).astype(np.int64) << _EDGE_BITS) + 1)
+
+
+def weights_of(lengths: Array, scale: float) -> Array:
+    """Weights of routes of these lengths."""
+    return np.asarray((lengths >> _EDGE_BITS) / scale)
+
+
+def edges_of(lengths: Array) -> Array:
+    """How many edges routes of these lengths have, -1 where there is no route."""
+    return np.where(lengths < 0, -1, lengths & ((1 << _EDGE_BITS) - 1))
+
+
+def shortest_lengths(graphs: Graphs, starts: Array, most: int) -> Array:
+    """Lengths of the shortest routes from nodes, in edges where edges have no weights.
+
+    Args:
+        graphs: (rows).
+        starts: nodes, (rows, S).
+        most: how many edges to look far; with weights, to the end.
+
+    Returns:
+        Whole numbers, -1 where no route is found, (rows, S, size).
+    """
+    if graphs.length is None:
+        return distances(graphs, starts, most)
+    rows, columns = np.ogrid[: len(starts), : starts.shape[1]]
+    far = np.iinfo(np.int64).max // 2
+    found = np.full((*starts.shape, graphs.size), far)
+    found[rows, columns, starts] = 0
+    row, edge = np.nonzero(graphs.source >= 0)
+    source, target, length = (part[row, edge] for part in (graphs.source, graphs.target, graphs.length))
+    for _ in range(graphs.size - 1):  # Bellman & Ford
+        before = found.copy()
+        for column in range(starts.shape[1]):
+            np.minimum.at(found, (row, column, target), before[row, column, source] + length)
+        if (found == before).all():
+            break
+    return np.where(found >= far, -1, found)
 
 
 def longest_walks(graphs: Graphs, most: int) -> Array:
@@ -184,7 +245,7 @@ def distant_pairs(chance: Chance, graphs: Graphs, hops: Array, most: int) -> tup
     Args:
         chance: randomness, a row for each graph.
         graphs: with an edge at least.
-        hops: distances in edges, (rows,), at least 1; less where the graph has no two nodes so far apart.
+        hops: edges of a shortest route, (rows,), at least 1; less where no two nodes of the graph are so far apart.
         most: at least the largest of `hops`.
 
     Returns:
@@ -196,9 +257,10 @@ def distant_pairs(chance: Chance, graphs: Graphs, hops: Array, most: int) -> tup
     lengths = np.full((len(hops), size), -1)  # from the start
     rows = each
     for first in range(0, size, _STARTS):  # mostly one of the first will do
-        some = Graphs(size, graphs.source[rows], graphs.target[rows])
-        found = distances(some, starts[rows, first : first + _STARTS], most)
-        reach = np.minimum(found.max(axis=2), hops[rows, None])
+        length = None if graphs.length is None else graphs.length[rows]
+        some = Graphs(size, graphs.source[rows], graphs.target[rows], length=length)
+        found = edges_of(shortest_lengths(some, starts[rows, first : first + _STARTS], most))
+        reach = np.minimum(found.max(axis=2), hops[rows, None])  # the nodes on a shortest route are all nearer ones
         best = reach.argmax(axis=1)
         reach = reach[each[: len(rows)], best]
         better = reach > reached[rows]

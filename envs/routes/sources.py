@@ -8,7 +8,17 @@ import numpy as np
 from ..chance import Chance
 from ..vector import Array
 from .given import Graph
-from .graphs import Graphs, distances, longest_walks, most_edges, planar_graphs, shuffled
+from .graphs import (
+    Graphs,
+    edges_of,
+    lengths_of,
+    longest_walks,
+    most_edges,
+    planar_graphs,
+    scale_of,
+    shortest_lengths,
+    shuffled,
+)
 
 
 class Source(Protocol):
@@ -19,6 +29,7 @@ class Source(Protocol):
     degree: int  # edges that leave a node, at most
     kinds: int  # of edges; 0 where edges have no kinds
     names: tuple[str, ...]  # of given nodes; empty where nodes have no names
+    greatest: float  # weight of an edge, at most
 
     def draw(self, chance: Chance, nodes: Array) -> tuple[Graphs, Array]:
         """Graphs of `size` nodes with their edges in random order, and which given nodes theirs are.
@@ -46,18 +57,26 @@ class RandomGraphs:
     Args:
         size: nodes of the largest.
         degree: see `planar_graphs`.
+        weighted: whether edges weigh what they measure in the unit square.
     """
 
-    def __init__(self, size: int, degree: tuple[int, int]) -> None:
+    def __init__(self, size: int, degree: tuple[int, int], weighted: bool = False) -> None:
         self.size, self.width, self.kinds = size, most_edges(size, degree[1]), 0
         self.names: tuple[str, ...] = ()
         self._degree = degree
         # No point has more than 6 neighbours in a minimum spanning tree, and the nearest of the K is one of them.
         self.degree = min(size - 1, degree[1] + 5)
+        self._weighted, self.greatest = weighted, 2**0.5
 
     def draw(self, chance: Chance, nodes: Array) -> tuple[Graphs, Array]:
         """As `Source` has it."""
         graphs = planar_graphs(chance, nodes, self.size, self._degree)
+        if self._weighted:
+            assert graphs.points is not None
+            each = np.arange(len(nodes))[:, None]
+            way = graphs.points[each, graphs.source] - graphs.points[each, graphs.target]
+            apart = np.hypot(way[..., 0], way[..., 1])
+            graphs = graphs._replace(length=lengths_of(apart, scale_of(self.greatest)))
         return graphs, np.full((len(nodes), self.size), -1)
 
     def longest_route(self, shortest: bool, most: int) -> int:
@@ -71,18 +90,23 @@ class GivenGraphs:
     Args:
         graph: given.
         most: nodes of the largest part; None: the whole graph every time.
+        weighted: whether the weights of edges matter.
 
     Raises:
-        ValueError: no part of the graph that holds together has so many nodes.
+        ValueError: no part of the graph that holds together has so many nodes, or edges have no weights.
     """
 
-    def __init__(self, graph: Graph, most: int | None) -> None:
+    def __init__(self, graph: Graph, most: int | None, weighted: bool = False) -> None:
         self.graph, self.names = graph, graph.names
         count = len(graph.names)
         degrees = np.bincount(graph.source, minlength=count)
         self.size, self.width = count if most is None else most, len(graph.source)
         self.degree, self._whole = int(degrees.max()), most is None
         self.kinds = 0 if graph.relation is None else len(graph.relations)
+        if weighted and graph.weight is None:
+            raise ValueError("weighted: True given, but the edges of the graph have no weights")
+        self.greatest = 0.0 if graph.weight is None else float(graph.weight.max())
+        self._length = lengths_of(graph.weight, scale_of(self.greatest)) if weighted else None
         if self._whole:
             return
         parallel = np.unique(graph.source * count + graph.target, return_counts=True)[1].max()
@@ -98,6 +122,8 @@ class GivenGraphs:
     def draw(self, chance: Chance, nodes: Array) -> tuple[Graphs, Array]:
         """As `Source` has it; the whole graph whatever `nodes` says, if it is to be the whole."""
         edges, members, graphs = self._all(len(nodes)) if self._whole else self._parts(chance, nodes)
+        if self._length is not None:
+            graphs = graphs._replace(length=self._length[edges])
         if self.graph.relation is not None:
             graphs = graphs._replace(relation=np.where(edges < 0, -1, self.graph.relation[edges]))
         if self.graph.points is not None:
@@ -108,8 +134,11 @@ class GivenGraphs:
         """As `Source` has it; parts differ, so there only their size counts."""
         if not self._whole:
             return self.size - 1 if shortest else most
-        _, members, graphs = self._all(1)
-        return int((distances(graphs, members, most) if shortest else longest_walks(graphs, most)).max())
+        edges, members, graphs = self._all(1)
+        if not shortest:
+            return int(longest_walks(graphs, most).max())
+        length = None if self._length is None else self._length[edges]
+        return int(edges_of(shortest_lengths(graphs._replace(length=length), members, most)).max())
 
     def _all(self, rows: int) -> tuple[Array, Array, Graphs]:
         """Which edges and nodes of the given graph they are, and the graphs: here all of them."""

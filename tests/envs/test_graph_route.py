@@ -31,6 +31,15 @@ FAMILY = [
 ]
 # Two lines from a to b and from b to c: each of the edges is right on a shortest path.
 PARALLEL = [(a, line, b) for line in ("red", "blue") for a, b in ("ab", "bc", "ba", "cb")] + [("c", "red", "d")]
+# Ways from a to c and from e to f that weigh the same with different edges, and edges that weigh nothing, to and fro.
+WEIGHTS = nx.DiGraph()
+WEIGHTS.add_weighted_edges_from(
+    [
+        *[("a", "b", 0.1), ("b", "c", 0.2), ("a", "c", 0.3), ("c", "d", 0.3), ("b", "e", 0), ("e", "b", 0)],
+        *[("e", "f", 0.5), ("f", "d", 0), ("d", "f", 0), ("d", "a", 2.5), ("c", "f", 0.2)],
+    ]
+)
+ELEVEN = [(0, f"r{i}", 1) for i in range(11)]  # edges from one node to another
 SETTINGS = [
     {},
     {"show_position": True},
@@ -41,6 +50,9 @@ SETTINGS = [
     {"mode": "shortest_path"},
     {"mode": "shortest_path", "nodes": (3, 30), "hops": (1, 6), "degree": (1, 4)},
     {"mode": "shortest_path", "graph": nx.grid_2d_graph(4, 4), "hops": (2, 6), "digits": 2, "answer": "nodes"},
+    {"mode": "shortest_path", "nodes": (3, 20), "hops": (1, 6), "weighted": True},
+    {"mode": "shortest_path", "graph": WEIGHTS, "hops": (1, 3), "weighted": True},
+    {"mode": "shortest_path", "graph": WEIGHTS, "hops": (1, 2), "nodes": (3, 5), "weighted": True},
     {"mode": "shortest_path", "graph": PARALLEL, "hops": (1, 3), "digits": 1},
     {"mode": "inference"},
     {"mode": "inference", "nodes": (2, 8), "hops": (1, 4), "digits": 2, "answer": "nodes"},
@@ -58,13 +70,16 @@ def make(n, **keywords):
 class Referee:
     """One episode, from what is seen: notes all triples, and says which answers are right."""
 
-    def __init__(self, mode, digits, by_edge):
-        self.mode, self.digits, self.by_edge = mode, digits, by_edge
-        self.phases, self.edges, self.query, self.turn = [], [], [], 0
-        self.at = None
+    def __init__(self, mode, digits, by_edge, greatest):
+        self.mode, self.digits, self.by_edge, self.greatest = mode, digits, by_edge, greatest
+        self.phases, self.edges, self.costs, self.query, self.turn = [], [], {}, [], 0
+        self.at, self.been = None, []
 
     def look(self, seen):
         """Note an observation; returns the phase and the labels, None for no label."""
+        weight = 0.0
+        if self.greatest:
+            seen, weight = seen[:-1], float(seen[-1]) * self.greatest
         assert set(np.unique(seen)) <= {0.0, 1.0}
         phase = int(seen[:4].argmax()) if seen[:4].sum() == 1 else None
         labels = []
@@ -76,6 +91,8 @@ class Referee:
         if phase == 0:
             assert None not in labels
             self.edges.append(tuple(labels))
+            # An edge costs so little besides its weight that edges decide only where weights are equal.
+            self.costs[tuple(labels)] = weight + 1e-5 if self.greatest else 1.0
         elif phase == 1:
             self.query.append(tuple(labels))
         elif phase == 2 or phase is None:
@@ -89,9 +106,12 @@ class Referee:
         if self.mode == "shortest_path":
             (triple,) = self.query
             assert triple[1] is None
-            self.graph, self.goal = nx.DiGraph((a, b) for a, _, b in self.edges), triple[2]
-            self.answers = nx.shortest_path_length(self.graph, start, self.goal)
-            self.toward = dict(nx.single_target_shortest_path_length(self.graph, self.goal))
+            back, self.goal = nx.MultiDiGraph(), triple[2]
+            back.add_weighted_edges_from((b, a, self.costs[a, edge, b]) for a, edge, b in self.edges)
+            self.toward, ways = nx.single_source_dijkstra(back, self.goal)
+            self.answers, each = len(ways[start]) - 1, 1e-5 if self.greatest else 0
+            self.weighs = {node: cost - each * (len(ways[node]) - 1) for node, cost in self.toward.items()}
+            self.optimal = self.weighs[start]
             return
         assert [triple for triple in self.query if triple[2] is not None] == []
         assert [triple[0] for triple in self.query[1:]] == [None] * (len(steps) - 1)
@@ -102,16 +122,24 @@ class Referee:
         if self.mode == "inference":
             walked = [{(start, None, end) for end in reached[-1]}]
         self.rights = walked
-        self.answers = len(self.rights)
+        self.answers = self.optimal = len(self.rights)
 
     def right(self):
         """Triples that are right now, None for a label that does not count."""
         if self.mode == "shortest_path":
-            nearer = self.toward[self.at] - 1
-            rights = {edge for edge in self.edges if edge[0] == self.at and self.toward.get(edge[2]) == nearer}
+            ways = {edge: self.toward.get(edge[2], np.inf) + self.costs[edge] for edge in self.edges}
+            rights = {edge for edge, cost in ways.items() if edge[0] == self.at and cost < self.toward[self.at] + 3e-6}
         else:
             rights = self.rights[self.turn]
         return rights if self.by_edge else {(None, None, b) for _, _, b in rights}
+
+    def cost(self, verdicts):
+        """What the answers so far cost, twice where they were wrong."""
+        if not self.greatest:
+            return len(verdicts) + verdicts.count(False)
+        weighs = [self.weighs[node] for node in [*self.been, self.goal]]
+        edges = [before - after for before, after in itertools.pairwise(weighs)]
+        return sum(edge * (2 - right) for edge, right in zip(edges, verdicts, strict=False))
 
 
 def action_of(answer, digits, by_edge):
@@ -133,9 +161,9 @@ def play(env, seed, choose, shows):
     """
     program = env.unwrapped.copies
     mode, digits, by_edge = program.mode, program.digits, program.answer == "edges"
-    referee = Referee(mode, digits, by_edge)
+    referee = Referee(mode, digits, by_edge, program._source.greatest if program.weighted else 0.0)
     seen, info = env.reset(seed=seed)
-    wrong = over = 0
+    verdicts, over = [], False
     while not over:
         phase, labels = referee.look(seen)
         action, asked = env.action_space.sample(), phase == 3
@@ -150,26 +178,27 @@ def play(env, seed, choose, shows):
                 assert labels == [before, referee.query[referee.turn][1], None]
             else:
                 assert labels == [None] * 3
+            referee.been.append(referee.at)
             right = referee.right()
             assert right
             answer = choose(right, 10**digits)
             action, was_right = action_of(answer, digits, by_edge), is_right(answer, right)
-            assert info["cost"] == referee.turn + wrong
-            wrong += not was_right
+            assert info["cost"] == pytest.approx(referee.cost(verdicts), abs=1e-5)
+            verdicts.append(was_right)
         seen, reward, over, truncated, info = env.step(action)
         assert not truncated
         if asked:
             referee.turn += 1
-            assert info["optimal_cost"] == referee.answers
-            assert info["cost"] == referee.turn + wrong
-            assert info["ratio"] == (referee.turn + wrong) / referee.answers
+            assert info["optimal_cost"] == pytest.approx(referee.optimal, abs=1e-5)
+            assert info["optimal_cost"] == 0 or info["ratio"] == info["cost"] / info["optimal_cost"]
             assert over == (referee.turn == referee.answers)
             yield reward, was_right, info
             if mode == "shortest_path" and not shows and was_right:
                 referee.at = answer[2]
         else:
             assert (reward, over) == (0.0, False)
-    assert info["is_success"] == (wrong == 0)
+    assert info["cost"] == pytest.approx(referee.cost(verdicts), abs=1e-5)
+    assert info["is_success"] == all(verdicts)
     assert referee.look(seen)[0] is None
     assert referee.phases[:-1] == sorted(referee.phases[:-1])
     assert Counter(referee.phases)[2] == program.planning
@@ -210,8 +239,8 @@ def test_every_answer_counts_by_itself(keywords):
         steps = list(play(env, seed, some_right(np.random.default_rng(seed), 0.5), env.unwrapped.show_position))
         for reward, right, info in steps:
             verdicts[right] += 1
-            assert reward == (1 / info["optimal_cost"] if right else 0.0)
-        assert len(steps) == steps[0][2]["optimal_cost"]
+            assert reward == (1 / len(steps) if right else 0.0)
+            assert env.unwrapped.copies.weighted or info["optimal_cost"] == len(steps)
     assert min(verdicts[True], verdicts[False]) > 10
 
 
@@ -553,9 +582,8 @@ def test_graphs_in_pieces_and_with_dead_ends_are_solved():
             steps = list(play(env, seed, some_right(np.random.default_rng(seed), 1.0), env.unwrapped.show_position))
             assert sum(reward for reward, _, _ in steps) == pytest.approx(1.0)
         env = make_env("memrl/GraphRoute-v0", graph=[("a", "b"), ("c", "b"), ("d", "e")], mode=mode, hops=1)
-        assert [
-            reward for reward, _, _ in play(env, 0, lambda right, _: min(right, key=str), env.unwrapped.show_position)
-        ] == [1.0]
+        steps = play(env, 0, some_right(np.random.default_rng(0), 1.0), env.unwrapped.show_position)
+        assert [reward for reward, _, _ in steps] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -597,20 +625,35 @@ def test_graphs_in_pieces_and_with_dead_ends_are_solved():
         ),
         ({"graph": [(0, 1), (1, 2)], "hops": 3}, "^hops: 3 given, but the longest route is 2 for mode 'traversal'"),
         ({"graph": nx.path_graph(4), "hops": 4, "mode": "shortest_path"}, "^hops: 4 given, but the longest route is 3"),
-        (
-            {"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1, "digits": 1},
-            "^digits: .* 11 edges leave one node",
-        ),
-        (
-            {"graph": [(0, f"r{i}", 1) for i in range(11)], "hops": 1, "digits": 1, "mode": "inference"},
-            "^digits: .* 11 relations",
-        ),
+        ({"graph": ELEVEN, "hops": 1, "digits": 1}, "^digits: .* 11 edges leave one node"),
+        ({"graph": ELEVEN, "hops": 1, "digits": 1, "mode": "inference"}, "^digits: .* 11 relations"),
+        ({"weighted": 1}, "^weighted: 1 given, True or False needed"),
+        ({"weighted": True}, "^weighted: True given, but only in 'shortest_path' .* 'traversal'"),
+        ({"weighted": True, "mode": "shortest_path", "graph": PARALLEL}, "^weighted: True given, .* no weights$"),
+        ({"weighted": True, "mode": "shortest_path", "graph": WEIGHTS, "hops": 6}, "^hops: 6 given, .* route is 5"),
     ],
     ids=plain,
 )
 def test_bad_keywords_and_impossible_graphs_are_named(keywords, message):
     with pytest.raises(ValueError, match=message):
         make(2, **keywords)
+
+
+def test_a_weighted_way_may_have_more_edges_and_ties_go_to_fewer():
+    envs = make(64, mode="shortest_path", graph=WEIGHTS, hops=(1, 3), weighted=True)
+    assert make(1, mode="shortest_path", graph=WEIGHTS).single_observation_space.shape == (94,)
+    assert envs.single_observation_space.shape == (95,)
+    names, ways = envs._source.names, defaultdict(set)
+    envs.reset(seed=0)
+    for _ in range(300):
+        for row in np.flatnonzero(envs.steps == 0):
+            way = "".join(names[node] for node in envs.path[row] if node >= 0)
+            ways[way[0] + way[-1]].add((way, round(float(envs.report()["optimal_cost"][row]), 6)))
+        envs.step(envs.oracle())
+    assert ways["ac"] == {("ac", 0.3)}  # and not abc
+    assert ways["bf"] == {("bcf", 0.4)}  # and not bef, of 0.5
+    assert ways["ef"] == {("ebcf", 0.4)}
+    assert ways["ed"] == set()  # ebcfd, but four edges are one too many
 
 
 def test_weights_that_cannot_be_are_refused():

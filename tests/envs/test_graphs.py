@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from memrl.envs.chance import Streams
+from memrl.envs.routes import graphs as graph_code
 from memrl.envs.routes import loaders
 from memrl.envs.routes.given import graph_of
 from memrl.envs.routes.graphs import (
@@ -19,13 +20,17 @@ from memrl.envs.routes.graphs import (
     distances,
     distant_pairs,
     edge_labels,
+    lengths_of,
     longest_walks,
     most_edges,
     node_labels,
     planar_graphs,
     random_walks,
     related,
+    scale_of,
+    shortest_lengths,
     shuffled,
+    weights_of,
 )
 from memrl.envs.routes.loaders import load_graph, load_stations, load_triples
 from memrl.envs.routes.sources import GivenGraphs
@@ -236,6 +241,26 @@ def test_distances_are_those_of_networkx():
         assert {node: length for node, length in enumerate(found[row, column]) if length >= 0} == lengths
         close = {node: length for node, length in lengths.items() if length <= 2}
         assert {node: length for node, length in enumerate(near[row, column]) if length >= 0} == close
+
+
+@pytest.mark.parametrize("greatest", [9e-12, 0.9, 9.0, 9e4, 9e200])
+def test_shortest_lengths_are_by_weight_then_by_edges(greatest):
+    """Weights of one digit make ties, which networkx breaks too if it counts edges as well as weights."""
+    graphs = planar_graphs(chance(12), np.arange(12) % 7 + 6, 12, (2, 5))
+    digits = np.random.default_rng(0).integers(0, 10, graphs.source.shape)
+    weights, scale = digits * (greatest / 9), scale_of(greatest)
+    starts = np.tile([0, 3], (12, 1))
+    found = shortest_lengths(graphs._replace(length=lengths_of(weights, scale)), starts, 3)
+    for row, column in itertools.product(range(12), range(2)):
+        graph = nx.MultiDiGraph()
+        for (source, target), weight in zip(edges_of(graphs, row), digits[row].tolist(), strict=False):
+            graph.add_edge(source, target, weight=1000 * weight + 1)
+        lengths = nx.single_source_dijkstra_path_length(graph, starts[row, column])
+        assert {node for node, length in enumerate(found[row, column]) if length < 0} == set(range(12)) - set(lengths)
+        for node, length in lengths.items():
+            assert graph_code.edges_of(found[row, column, node]) == length % 1000
+            weight = weights_of(found[row, column, node], scale)
+            assert weight == pytest.approx(length // 1000 * greatest / 9, rel=1e-7, abs=1e-7 * greatest)
 
 
 def brute_longest(edges, node, most):
