@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from methods import LABELS
+from plot import plot
 from settings import TASKS, Task
 from speed import measure
 from training import train
@@ -186,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(*row.values(), flush=True)
                     write_table(results)
     write_table(results)
+    for name in tasks:
+        plot(results / name, TASKS[name])
     print(f"table: {results / 'table.md'}")
 
 
