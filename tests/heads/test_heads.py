@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import memrl
 from memrl import tree
-from memrl.heads import IGNORED, Batch, BinaryVectors, Classifier, NextToken, QuestionAnswering, Tagger
+from memrl.heads import IGNORED, Batch, BinaryVectors, Classifier, NextToken, QuestionAnswering, StoryAnswer, Tagger
 
 STEPS, ROWS, WIDTH, WORDS = 5, 3, 4, 7
 SIZES = {
@@ -44,6 +44,7 @@ def padded(targets: torch.Tensor) -> torch.Tensor:
 # Head on a core, its logits' shape, and targets.
 HEADS = {
     "classifier": (lambda core: Classifier(core, 3, embedding()), (ROWS, 3), torch.tensor([0, 2, 1])),
+    "story_answer": (lambda core: StoryAnswer(core, 3, embedding()), (ROWS, 3), torch.tensor([0, 2, 1])),
     "tagger": (lambda core: Tagger(core, 3, embedding()), (STEPS, ROWS, 3), padded(tokens() % 3)),
     "next_token": (lambda core: NextToken(core, WORDS), (STEPS, ROWS, WORDS), padded(tokens())),
     "answers": (lambda core: QuestionAnswering(core, 5, embedding()), (STEPS, ROWS, 5), padded(tokens() % 5)),
