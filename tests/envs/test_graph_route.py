@@ -222,7 +222,7 @@ def some_right(random, share):
 def test_whoever_remembers_what_was_shown_earns_one(keywords):
     env = make_env("memrl/GraphRoute-v0", **keywords)
     shows = env.unwrapped.show_position
-    for seed in range(25):
+    for seed in range(15):
         steps = list(play(env, seed, some_right(np.random.default_rng(seed), 1.0), shows))
         assert sum(reward for reward, _, _ in steps) == pytest.approx(1.0)
         assert steps[-1][2]["ratio"] == 1.0
@@ -235,13 +235,13 @@ def test_every_answer_counts_by_itself(keywords):
         assert make(1, **keywords).show_position  # the referee must be told where a wrong answer leads
     env = make_env("memrl/GraphRoute-v0", **keywords)
     verdicts = Counter()
-    for seed in range(40):
+    for seed in range(25):
         steps = list(play(env, seed, some_right(np.random.default_rng(seed), 0.5), env.unwrapped.show_position))
         for reward, right, info in steps:
             verdicts[right] += 1
             assert reward == (1 / len(steps) if right else 0.0)
             assert env.unwrapped.copies.weighted or info["optimal_cost"] == len(steps)
-    assert min(verdicts[True], verdicts[False]) > 10
+    assert min(verdicts[True], verdicts[False]) > 5
 
 
 @every_setting
@@ -317,7 +317,7 @@ def right_answers(steps, n=1024, **keywords):
 
 @pytest.mark.parametrize("digits", [1, 3])
 def test_without_memory_every_edge_between_two_nodes_is_as_likely_as_any(digits):
-    seen, triples = right_answers(400, digits=digits)
+    seen, triples = right_answers(300, digits=digits)
     assert len(np.unique(seen, axis=0)) == 1  # the answer phase looks alike, always
     labels, first = 10**digits, triples // 10 ** (digits - 1)
     assert (triples[:, 0] != triples[:, 2]).all()
@@ -325,7 +325,7 @@ def test_without_memory_every_edge_between_two_nodes_is_as_likely_as_any(digits)
     # Pairs of different nodes with such first digits, out of labels (labels - 1); each with as many edges.
     pairs = np.full((10, 10), (labels / 10) ** 2) - np.eye(10) * labels / 10
     expected = len(triples) * (pairs / (labels * (labels - 1)))[:, None].repeat(10, axis=1) / 10
-    assert len(triples) > 50_000
+    assert len(triples) > 40_000
     # Answers of one episode share nodes, which widens the spread a little.
     assert (np.abs(counts - expected) <= 6 * np.sqrt(expected)).all()
     best = 1 / (labels * (labels - 1) * labels)
@@ -333,7 +333,7 @@ def test_without_memory_every_edge_between_two_nodes_is_as_likely_as_any(digits)
 
 
 def test_without_memory_every_node_is_as_good_as_any():
-    seen, triples = right_answers(400, digits=1, answer="nodes")
+    seen, triples = right_answers(150, digits=1, answer="nodes")
     assert len(np.unique(seen, axis=0)) == 1
     shares = np.bincount(triples[:, 2], minlength=10) / len(triples)
     assert np.abs(shares - 0.1).max() < 6 * math.sqrt(0.1 * 0.9 / len(triples))
@@ -351,13 +351,13 @@ def test_without_memory_every_node_is_as_good_as_any():
 
 def test_a_shown_position_leaves_the_destination_to_be_guessed():
     """The best map from (position, edge) to an edge: only the position itself is known not to be the destination."""
-    seen, triples = right_answers(900, digits=1, show_position=True)
+    seen, triples = right_answers(400, digits=1, show_position=True)
     position, edge = seen[:, 4:14].argmax(axis=1), seen[:, 14:24].argmax(axis=1)
     np.testing.assert_array_equal(triples[:, :2], np.stack([position, edge], axis=1))
     chances = np.zeros((10, 10, 10))
     for p, e in itertools.product(range(10), range(10)):
         there = (position == p) & (edge == e)
-        assert there.sum() > 900
+        assert there.sum() > 400
         chances[p, e] = np.bincount(triples[there, 2], minlength=10) / there.sum()
         assert chances[p, e, p] == 0.0
     others = chances[~np.eye(10, dtype=bool)[:, None].repeat(10, axis=1)]
@@ -370,7 +370,7 @@ def test_without_memory_an_inference_that_leads_back_is_the_best_guess():
     envs = make(1024, mode="inference", hops=2, digits=1)
     envs.reset(seed=0)
     right, count, back = np.zeros((10, 10)), 0, 0
-    for _ in range(300):
+    for _ in range(150):
         rows = np.flatnonzero(envs.phases[np.arange(1024), envs.steps] == 3)
         start = envs.path[rows, 0]
         count, back = count + len(rows), back + envs.ends[rows, start].sum()
@@ -483,7 +483,7 @@ def test_a_copy_is_the_same_alone(keywords):
         assert over.tolist() == all_over[2:4].tolist()
 
 
-@every_setting
+@pytest.mark.parametrize("keywords", [SETTINGS[number] for number in (0, 3, 5, 9, 13)], ids=plain)
 def test_pictures_and_texts_at_every_step(keywords):
     envs = make(1, render_mode="rgb_array", **keywords)
     envs.reset(seed=3)
