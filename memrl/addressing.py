@@ -59,7 +59,7 @@ def _cosines(memory: Tensor, keys: Tensor, strengths: Tensor) -> tuple[Tensor, T
     """Weightings, k·M / |M|, 1 / |k| and 1 / |M|, with bounded norms."""
     per_slot = memory.square().sum(-1).clamp_(min=NORM_FLOOR).rsqrt_().unsqueeze(1)  # (B, 1, N)
     per_key = keys.square().sum(-1, keepdim=True).clamp_(min=NORM_FLOOR).rsqrt_()  # (B, R, 1)
-    products = (keys @ memory.mT) * per_slot
+    products = torch.bmm(keys, memory.mT).mul_(per_slot)
     return torch.softmax(products * (strengths.unsqueeze(-1) * per_key), dim=-1), products, per_key, per_slot
 
 
@@ -85,10 +85,10 @@ class _ContentWeights(torch.autograd.Function):
         # d(1/|v|)/dv = -v / |v|³ where the norm is above its floor, else 0.
         floor = NORM_FLOOR**-0.5
         slots = per_slot.mT
-        pull = torch.where(slots < floor, along_slots * slots.square(), along_slots.new_zeros(()))
-        grad_memory = torch.baddbmm(memory * -pull, grad.mT, keys)
-        pull = torch.where(per_key < floor, grad_strengths * strengths * per_key.square(), pull.new_zeros(()))
-        grad_keys = torch.baddbmm(keys * -pull, grad, memory)
+        pull = along_slots.mul_(slots.square()).masked_fill_(slots >= floor, 0.0)
+        grad_memory = torch.bmm(grad.mT, keys).addcmul_(memory, pull, value=-1)
+        pull = (grad_strengths * strengths).mul_(per_key.square()).masked_fill_(per_key >= floor, 0.0)
+        grad_keys = torch.bmm(grad, memory).addcmul_(keys, pull, value=-1)
         return grad_memory, grad_keys, grad_strengths.squeeze(-1)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memrl.gates import start_input_weights
+from memrl.shared_linear import SharedLinear
 
 
 class ControllerState(NamedTuple):
@@ -44,17 +45,13 @@ class LSTMController(nn.LSTMCell):
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return ControllerState(zeros, zeros.clone())
 
-    def project(self, x: Tensor) -> Tensor:
-        """Inputs (..., I) to their share of the gates (..., 4H)."""
-        return F.linear(x, self.weight_ih[:, : self.split], self.bias_ih + self.bias_hh)
+    def gates(self, x: Tensor) -> SharedLinear:
+        """From [r ; h], (B, read_size + H), to the gates (B, 4H), step by step over inputs (T, B, I)."""
+        weights = torch.cat([self.weight_ih[:, self.split :], self.weight_hh], 1)
+        return SharedLinear(weights.t(), F.linear(x, self.weight_ih[:, : self.split], self.bias_ih + self.bias_hh))
 
-    def weights(self) -> Tensor:
-        """Weights of [r ; h], (read_size + H, 4H); taken once for a sequence, their gradients are summed once."""
-        return torch.cat([self.weight_ih[:, self.split :], self.weight_hh], 1).t()
-
-    def advance(self, projected: Tensor, reads: Tensor, state: ControllerState, weights: Tensor) -> ControllerState:
-        """One step, from projected inputs (B, 4H) and read vectors (B, read_size)."""
-        gates = torch.addmm(projected, torch.cat([reads, state.hidden], 1), weights)
-        i, f, g, o = gates.chunk(4, -1)  # torch's order
-        cell = torch.addcmul(torch.sigmoid(f) * state.cell, torch.sigmoid(i), torch.tanh(g))
+    def advance(self, gates: SharedLinear, reads: Tensor, state: ControllerState) -> ControllerState:
+        """One step, from read vectors (B, read_size)."""
+        i, f, g, o = gates(torch.cat([reads, state.hidden], 1)).chunk(4, -1)  # torch's order
+        cell = torch.sigmoid(f) * state.cell + torch.sigmoid(i) * torch.tanh(g)
         return ControllerState(torch.sigmoid(o) * torch.tanh(cell), cell)

@@ -20,7 +20,7 @@ def update_precedence(precedence: Tensor, write_weights: Tensor) -> Tensor:
     >>> update_precedence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.5]]))
     tensor([[0.5000, 0.5000]])
     """
-    return torch.addcmul(write_weights, 1 - write_weights.sum(-1, keepdim=True), precedence)
+    return (1 - write_weights.sum(-1, keepdim=True)) * precedence + write_weights
 
 
 def follow_link(
@@ -70,13 +70,13 @@ def _follow(link: Tensor, precedence: Tensor, weights: Tensor, reads: Tensor) ->
         scale = (1 - weights).unsqueeze(-1) - weights.unsqueeze(-2)
         new = scale * link + weights.unsqueeze(-1) * precedence.unsqueeze(-2)
         new = new * (1 - torch.eye(link.shape[-1], dtype=link.dtype, device=link.device))
-        return new, reads @ new.mT, reads @ new
+        return new, torch.bmm(reads, new.mT), torch.bmm(reads, new)
     rows = max(1, _BLOCK // link[0].numel())
     if rows >= len(link):
         new = (1 - weights).unsqueeze(-1) - weights.unsqueeze(-2)
         new.mul_(link).baddbmm_(weights.unsqueeze(-1), precedence.unsqueeze(-2))
         new.diagonal(dim1=-2, dim2=-1).zero_()
-        return new, reads @ new.mT, reads @ new
+        return new, torch.bmm(reads, new.mT), torch.bmm(reads, new)
     new, after, before = torch.empty_like(link), torch.empty_like(reads), torch.empty_like(reads)
     for start in range(0, len(link), rows):
         block = slice(start, start + rows)
@@ -127,13 +127,13 @@ def _follow_backward(
     new: Tensor,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
     """Gradients of link, precedence, write weights and read weights."""
-    grad_reads = torch.baddbmm(grad_after @ new, grad_before, new.mT)
+    grad_reads = torch.bmm(grad_after, new).baddbmm_(grad_before, new.mT)
     # f and b each reach the link by a product of two thin matrices; both together are one.
     left, right = torch.cat([grad_after, reads], 1).mT, torch.cat([reads, grad_before], 1)
-    grad = left @ right if grad_new is None else torch.baddbmm(grad_new, left, right)
+    grad = torch.bmm(left, right) if grad_new is None else torch.baddbmm(grad_new, left, right)
     grad.diagonal(dim1=-2, dim2=-1).zero_()
-    grad_precedence = (weights.unsqueeze(-2) @ grad).squeeze(-2)
-    grad_weights = (grad @ precedence.unsqueeze(-1)).squeeze(-1)
+    grad_precedence = torch.bmm(weights.unsqueeze(-2), grad).squeeze(-2)
+    grad_weights = torch.bmm(grad, precedence.unsqueeze(-1)).squeeze(-1)
     through = grad * link
     grad_weights -= through.sum(-1)
     grad_weights -= through.sum(-2)

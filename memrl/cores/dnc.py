@@ -11,6 +11,7 @@ from memrl import addressing, linkage
 from memrl.controller import ControllerState, LSTMController
 from memrl.core import MemoryCore, unroll
 from memrl.registry import register_core
+from memrl.shared_linear import SharedLinear
 
 MASK_FLOOR = 0.1  # a mask never hides a column entirely (Csordás & Schmidhuber 2019)
 
@@ -133,25 +134,25 @@ class DNC(MemoryCore[DNCState]):
 
     def step(self, x: Tensor, state: DNCState) -> tuple[Tensor, DNCState]:
         """Controller, write, link, read, in this order."""
-        seen, state = self._recur(self.controller.project(x), state, self.controller.weights())
+        seen, state = self._recur(state, *self._layers(x.unsqueeze(0)))
         y: Tensor = self.output(seen)
         return y, state
 
     def sequence(self, x: Tensor, state: DNCState, lengths: Tensor | None = None) -> tuple[Tensor, DNCState]:
         """As `step`, with the input's share of the controller and the output layer for all steps at once."""
-        weights = self.controller.weights()
-        seen, state = unroll(
-            lambda projected, before: self._recur(projected, before, weights),
-            self.controller.project(x),
-            state,
-            lengths,
-        )
+        layers = self._layers(x)
+        seen, state = unroll(lambda _, before: self._recur(before, *layers), x, state, lengths)
         return self.output(seen), state
 
-    def _recur(self, projected: Tensor, state: DNCState, weights: Tensor) -> tuple[Tensor, DNCState]:
-        """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
-        controller = self.controller.advance(projected, state.read_vectors.flatten(1), state.controller, weights)
-        say = self._interface(controller.hidden)
+    def _layers(self, x: Tensor) -> tuple[SharedLinear, SharedLinear]:
+        """What every step of the inputs (T, B, I) goes through: [r ; h] to the gates, h to the interface vector ξ."""
+        interface = SharedLinear(self.interface.weight.t(), self.interface.bias.expand(*x.shape[:2], -1))
+        return self.controller.gates(x), interface
+
+    def _recur(self, state: DNCState, gates: SharedLinear, interface: SharedLinear) -> tuple[Tensor, DNCState]:
+        """What depends on the step before, up to [h ; r], which the output layer reads."""
+        controller = self.controller.advance(gates, state.read_vectors.flatten(1), state.controller)
+        say = self._interface(interface(controller.hidden))
 
         # Write: to free slots or to slots that hold what the key names, found in the memory as it was.
         retention = addressing.retention(say.free_gates, state.read_weights)
@@ -160,7 +161,7 @@ class DNC(MemoryCore[DNCState]):
         content = addressing.content_weights(state.memory, say.write_key, say.write_strength, say.write_mask).squeeze(1)
         write_weights = say.write_gate * torch.lerp(content, allocation, say.allocation_gate)
         memory = state.memory * retention.unsqueeze(-1) if self.config.deallocate else state.memory
-        memory = torch.addcmul(memory, write_weights.unsqueeze(-1), say.write_vector - memory * say.erase)
+        memory = memory + write_weights.unsqueeze(-1) * (say.write_vector - memory * say.erase)
 
         # Read: by content in the new memory, or along the links from where the heads were.
         read_weights = addressing.content_weights(memory, say.read_keys, say.read_strengths, say.read_masks)
@@ -172,18 +173,17 @@ class DNC(MemoryCore[DNCState]):
                 after = linkage.sharpen_link(after, say.forward_sharpness)
                 before = linkage.sharpen_link(before, say.backward_sharpness)
             backward, content, forward = say.read_modes.unsqueeze(2).unbind(-1)  # (B, R, 1) each
-            read_weights = torch.addcmul(torch.addcmul(backward * before, content, read_weights), forward, after)
-        read_vectors = read_weights @ memory
+            read_weights = backward * before + content * read_weights + forward * after
+        read_vectors = torch.bmm(read_weights, memory)
 
         bypass = F.dropout(controller.hidden, self.config.bypass_dropout, self.training)
         seen = torch.cat([bypass, read_vectors.flatten(1)], -1)
         return seen, DNCState(controller, memory, usage, precedence, link, write_weights, read_weights, read_vectors)
 
-    def _interface(self, hidden: Tensor) -> Interface:
+    def _interface(self, numbers: Tensor) -> Interface:
         """Cut the interface vector ξ into its parts and bring each into its range."""
         reads, width = self.config.num_reads, self.config.slot_size
-        numbers = self.norm(self.interface(hidden))
-        linear, strengths, gates, modes = numbers.split(self._groups, -1)
+        linear, strengths, gates, modes = self.norm(numbers).split(self._groups, -1)
         read_keys, write_key, write_vector = linear.split(self._linear, -1)
         erase, free_gates, allocation_gate, write_gate, write_mask, read_masks = torch.sigmoid(gates).split(
             self._sigmoid, -1

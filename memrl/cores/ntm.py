@@ -11,6 +11,7 @@ from memrl import addressing
 from memrl.controller import ControllerState, LSTMController
 from memrl.core import MemoryCore, unroll
 from memrl.registry import register_core
+from memrl.shared_linear import SharedLinear
 
 
 @dataclass(frozen=True)
@@ -109,40 +110,36 @@ class NTM(MemoryCore[NTMState]):
 
     def step(self, x: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
         """Controller, write heads on the old memory, read heads on the new one."""
-        seen, state = self._recur(self._project(x), state, self._weights())
+        seen, state = self._recur(state, *self._layers(x.unsqueeze(0)))
         y: Tensor = self.output(seen)
         return y, state
 
     def sequence(self, x: Tensor, state: NTMState, lengths: Tensor | None = None) -> tuple[Tensor, NTMState]:
         """As `step`, with the input's share of the controller and the output layer for all steps at once."""
-        weights = self._weights()
-        seen, state = unroll(
-            lambda projected, before: self._recur(projected, before, weights), self._project(x), state, lengths
-        )
+        layers = self._layers(x)
+        seen, state = unroll(lambda _, before: self._recur(before, *layers), x, state, lengths)
         return self.output(seen), state
 
-    def _project(self, x: Tensor) -> Tensor:
+    def _layers(self, x: Tensor) -> tuple[SharedLinear, SharedLinear]:
+        """What every step of the inputs (T, B, I) goes through: the controller's weights, then the heads'."""
+        heads = SharedLinear(self.heads.weight.t(), self.heads.bias.expand(*x.shape[:2], -1))
         if isinstance(self.controller, LSTMController):
-            return self.controller.project(x)
-        return F.linear(x, self.controller.weight[:, : self.input_size], self.controller.bias)
+            return self.controller.gates(x), heads
+        seen, read = self.controller.weight.split([self.input_size, self.controller.in_features - self.input_size], 1)
+        return SharedLinear(read.t(), F.linear(x, seen, self.controller.bias)), heads
 
-    def _weights(self) -> Tensor:
-        if isinstance(self.controller, LSTMController):
-            return self.controller.weights()
-        return self.controller.weight[:, self.input_size :].t()
-
-    def _control(self, projected: Tensor, state: NTMState, weights: Tensor) -> tuple[Tensor, ControllerState]:
+    def _control(self, controller: SharedLinear, state: NTMState) -> tuple[Tensor, ControllerState]:
         reads = state.read_vectors.flatten(1)
         if isinstance(self.controller, LSTMController):
-            controller = self.controller.advance(projected, reads, state.controller, weights)
-            return controller.hidden, controller
-        return torch.tanh(torch.addmm(projected, reads, weights)), state.controller
+            after = self.controller.advance(controller, reads, state.controller)
+            return after.hidden, after
+        return torch.tanh(controller(reads)), state.controller
 
-    def _recur(self, projected: Tensor, state: NTMState, weights: Tensor) -> tuple[Tensor, NTMState]:
-        """What depends on the step before: from a projected input to [h ; r], which the output layer reads."""
-        hidden, controller = self._control(projected, state, weights)
+    def _recur(self, state: NTMState, control: SharedLinear, say: SharedLinear) -> tuple[Tensor, NTMState]:
+        """What depends on the step before, up to [h ; r], which the output layer reads."""
+        hidden, controller = self._control(control, state)
         reads, writes, width = self.config.num_reads, self.config.num_writes, self.config.slot_size
-        keys, strength, gate, moves, sharpness, erase, add = self.heads(hidden).split(self._blocks, -1)
+        keys, strength, gate, moves, sharpness, erase, add = say(hidden).split(self._blocks, -1)
         keys = keys.unflatten(-1, (reads + writes, width))
         strength = F.softplus(strength)  # β
         gate = torch.sigmoid(gate)  # g
@@ -162,6 +159,6 @@ class NTM(MemoryCore[NTMState]):
             add.unflatten(-1, (writes, width)),
         )
         read_weights = address(memory, state.read_weights, slice(reads))
-        read_vectors = read_weights @ memory
+        read_vectors = torch.bmm(read_weights, memory)
         seen = torch.cat([hidden, read_vectors.flatten(1)], -1)
         return seen, NTMState(controller, memory, read_weights, write_weights, read_vectors)
