@@ -89,7 +89,7 @@ class _Tales(Task):
 
     def recipe(self, core: str) -> Recipe:
         """Adam, falling to 0."""
-        return Recipe(learning_rate=3e-3, schedule="linear", clip_norm=1.0, batch_size=64, steps=5000, eval_every=500)
+        return Recipe(learning_rate=5e-3, schedule="linear", clip_norm=1.0, batch_size=64, steps=5000, eval_every=500)
 
     @abstractmethod
     def _told(self, tales: FamilyTales, seed: int) -> Iterator[Any]: ...

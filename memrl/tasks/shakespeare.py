@@ -110,7 +110,7 @@ class Shakespeare(Task):
 
     def recipe(self, core: str) -> Recipe:
         """Adam, falling to 0."""
-        return Recipe(learning_rate=3e-3, schedule="linear", clip_norm=1.0, batch_size=32, steps=2000, eval_every=500)
+        return Recipe(learning_rate=5e-3, schedule="linear", clip_norm=1.0, batch_size=64, steps=2000, eval_every=500)
 
 
 def chunks(text: NDArray[np.int64], rows: int, size: int) -> Iterator[Batch]:

@@ -126,7 +126,7 @@ class _Commands(Task):
 
     def recipe(self, core: str) -> Recipe:
         """Adam, falling to 0 in about 5 passes."""
-        return Recipe(learning_rate=3e-3, schedule="linear", clip_norm=1.0, steps=2000, eval_every=200)
+        return Recipe(learning_rate=1e-2, schedule="linear", clip_norm=1.0, steps=2000, eval_every=200)
 
     @abstractmethod
     def _batch(self, examples: Sequence[tuple[list[int], Labels]]) -> Batch: ...
@@ -162,7 +162,7 @@ class SnipsSlots(_Commands):
     asked for `look_ahead` words later.
     """
 
-    look_ahead: int = field(default=2, metadata={"least": 0})  # words that are read before a word's tag is asked for
+    look_ahead: int = field(default=1, metadata={"least": 0})  # words that are read before a word's tag is asked for
 
     metric: ClassVar[str] = "slot_f1"
 

@@ -77,8 +77,14 @@ def number_sentences(parts: Mapping[str, Sequence[tuple[list[str], Label]]], lea
 
 
 def word_embedding(vocabulary: int, size: int, dropout: float) -> nn.Module:
-    """An encoder from numbers (T, B) to vectors (T, B, size), with dropout on every component."""
-    return nn.Sequential(nn.Embedding(vocabulary, size, padding_idx=PADDING), nn.Dropout(dropout))
+    """An encoder from numbers (T, B) to vectors (T, B, size), with dropout on every component.
+
+    Vectors start small, so that rare words, which hardly learn anything, hardly say anything.
+    """
+    embedding = nn.Embedding(vocabulary, size, padding_idx=PADDING)
+    nn.init.normal_(embedding.weight, std=0.1)
+    nn.init.zeros_(embedding.weight.data[PADDING])
+    return nn.Sequential(embedding, nn.Dropout(dropout))
 
 
 def check_dropout(dropout: float) -> None:
