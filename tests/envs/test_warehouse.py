@@ -514,6 +514,58 @@ def test_who_forgets_the_goods_but_searches_perfectly_is_far_from_optimal():
     assert CARD.memoryless_return < forgetful < CARD.optimal_return - 0.4
 
 
+def test_with_one_order_the_best_memoryless_player_is_computed():
+    """The best map from cells to moves earns as much as who remembers where it has looked: none can earn more."""
+    floor, depot, most = plan(3, 1), (0, 0), 10
+    shelves, home = [(aisle, 1) for aisle in range(3)], dict(nx.single_source_shortest_path_length(floor, depot))
+
+    def worth(found, cell):
+        """Return of who finds the good in a cell after so many steps, and then drives straight home."""
+        return (0.5 if found <= most else 0) + 0.5 * (found + home[cell] <= most) - 0.01 * min(found + home[cell], most)
+
+    def walked(moves):
+        total = 0.0
+        for shelf in shelves:
+            cell, steps = depot, 0
+            while cell != shelf and steps <= most:
+                cell, steps = moves[cell], steps + 1
+            total += worth(steps, shelf) / 3
+        return total
+
+    maps = [dict(zip(floor, moves, strict=True)) for moves in itertools.product(*(floor[cell] for cell in floor))]
+    best = max(maps, key=walked)
+
+    def searched(cell, left, steps):
+        """Best sum of returns over the shelves that are left, of who remembers which these are."""
+        if steps == most:
+            return -0.01 * most * len(left)
+        values = []
+        for there in floor[cell]:
+            value = searched(there, left - {there}, steps + 1)
+            values.append(value + (worth(steps + 1, there) if there in left else 0))
+        return max(values)
+
+    assert len(maps) == 1152
+    assert walked(best) == pytest.approx(0.94)  # 2, 6 or 10 steps
+    assert searched(depot, frozenset(shelves), 0) / 3 == pytest.approx(walked(best))
+    actions = {(1, 0): 0, (0, 1): 1, (-1, 0): 2, (0, -1): 3}
+    ways = nx.single_source_shortest_path(floor, depot)
+
+    def act(obs, _):
+        chosen = []
+        for seen in obs:
+            cell = (int(seen[:3].argmax()), int(seen[3:6].argmax()))
+            there = ways[cell][-2] if seen[6 + 2] and cell != depot else best[cell]  # the third phase: homing
+            chosen.append(actions[there[0] - cell[0], there[1] - cell[1]])
+        return np.array(chosen)
+
+    envs = Warehouse(600, aisles=3, places=1, goods=1, orders=1, blocked=0)
+    assert envs.driving_steps == most
+    returns = returns_of(envs, act)
+    assert set(returns.round(6)) == {0.98, 0.94, 0.9}
+    assert returns.mean() == pytest.approx(0.94, abs=4 * 0.033 / 600**0.5)
+
+
 def test_everything_is_drawn_with_equal_chances():
     envs = Warehouse(6000, kinds=6)
     envs.reset(seed=0)
