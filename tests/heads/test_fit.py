@@ -16,7 +16,7 @@ from memrl.fit import evaluate, fit
 from memrl.heads import Batch, Classifier, NextToken
 from memrl.optimizers import GravesRMSProp, make_optimizer, make_schedule
 from memrl.recipe import Recipe
-from memrl.tasks import Task
+from memrl.tasks import Task, make_task
 
 
 def test_graves_rmsprop_equals_its_equations():
@@ -164,10 +164,8 @@ def test_stop_leaves_weights_as_they_are_and_scores_nothing():
     torch.testing.assert_close(head.output.bias, biases[-1])
 
 
-@pytest.mark.parametrize(
-    ("clip", "allowed"), [({"clip_norm": 0.01}, 0.01), ({"clip_norm": 0.0, "clip_value": 1e-3}, 1)]
-)
-def test_clipping(clip, allowed):
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.01}, {"clip_norm": 0.0, "clip_value": 1e-3}], ids=["norm", "value"])
+def test_clipping(clip):
     task, head = Toy(), toy_head(Toy())
     before = [parameter.clone() for parameter in head.parameters()]
     norms = []
@@ -177,7 +175,7 @@ def test_clipping(clip, allowed):
     if "clip_value" in clip:
         assert steps.abs().max().item() == pytest.approx(1e-3, rel=1e-2)
     else:
-        assert steps.norm().item() == pytest.approx(allowed, rel=1e-3)
+        assert steps.norm().item() == pytest.approx(0.01, rel=1e-3)
         assert norms[0] > 0.01  # the norm that is reported is from before
 
 
@@ -255,11 +253,11 @@ def test_the_state_goes_on_where_reset_says_so():
                 losses.append(head.loss(logits, batch.targets).item())
             return {"loss": sum(losses) / len(losses)}
 
-    recipe = Recipe(learning_rate=0.03, batch_size=16, steps=300, eval_every=100)
+    recipe = Recipe(learning_rate=0.05, batch_size=16, steps=120, eval_every=60)
     costs = []
     for carried in (True, False):
         torch.manual_seed(0)
-        # A state that is cut off between the batches can still be kept by a core that is only trained to read it.
+        # The gradient ends between the batches: what a random core happens to keep has to do.
         head = Echo(carried).head(make_core("gru", 4, hidden_size=8))
         costs.append(fit(Echo(carried), head, recipe).scores["test"]["loss"])
     assert costs[0] < 0.1
@@ -267,15 +265,12 @@ def test_the_state_goes_on_where_reset_says_so():
 
 
 def test_fit_is_the_same_with_the_same_seed():
-    results = []
-    for _ in range(2):
-        from memrl.tasks import make_task
-
-        task = make_task("copy", max_length=3)
+    task, results = make_task("priority_sort", vectors=3, asked=2, vector_bits=2), []
+    for seed in (1, 1, 2):
         torch.manual_seed(4)
         head = task.head(make_core("ntm", task.input_size, hidden_size=6, num_slots=4, slot_size=3))
-        results.append(fit(task, head, Recipe(steps=3, eval_every=3, batch_size=2), seed=1).scores)
-    assert results[0] == results[1]
+        results.append(fit(task, head, Recipe(steps=3, eval_every=3, batch_size=2), seed=seed).scores)
+    assert results[0] == results[1] != results[2]
 
 
 def test_unknown_sets_are_refused():
