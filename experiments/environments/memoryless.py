@@ -1,9 +1,9 @@
-"""How far does one get without memory? The cross-entropy method over memoryless policies of the control tasks.
+"""How far does one get without memory? The cross-entropy method over memoryless policies.
 
 `python experiments/environments/memoryless.py` searches, for each of the six tasks that show a part of CartPole or
-Pendulum, the policies of the class that `CLASSES` names, three times from scratch, and plays the best one found on
-20,000 other episodes. A row for each search goes to results/memoryless/searches.csv as it ends, and the policy itself
-to policies.json; what stands there is not searched again.
+Pendulum and for Battleship, the policies of the class that `CLASSES` names, three times from scratch, and plays the
+best one found on 20,000 other episodes. A row for each search goes to results/memoryless/searches.csv as it ends, and
+the policy itself to policies.json; what stands there is not searched again.
 
 Nobody knows how to compute the best memoryless return of such a task: stochastic policies may beat all deterministic
 ones, and the return is not concave in either. What this gives is a lower bound that is hard to raise.
@@ -23,7 +23,7 @@ from memrl.envs import list_envs, make_vec_env
 
 Array = np.ndarray[Any, Any]
 RESULTS = Path(__file__).resolve().parent / "results" / "memoryless"
-POLICIES, ELITE, EPISODES, GENERATIONS = 100, 15, 40, 60
+POLICIES, ELITE, GENERATIONS = 100, 15, 60
 COLUMNS = ("env", "class", "parameters", "search", "generations", "return", "standard_error", "card", "seconds")
 
 
@@ -32,7 +32,8 @@ class PolicyClass(NamedTuple):
 
     name: str
     spread: Array  # standard deviations from which the search sets out, around zero, (P,)
-    act: Callable[[Array, Array, np.random.Generator], Array]  # observations (n, 2 or 1), parameters (n, P) to actions
+    act: Callable[[Array, Array, np.random.Generator], Array]  # observations (n, ...), parameters (n, P) to actions
+    episodes: int = 40  # in which a policy is judged
 
 
 def pushes(scale: tuple[float, float]) -> PolicyClass:
@@ -75,6 +76,23 @@ def torques(knots: Array, of: Callable[[Array], Array]) -> PolicyClass:
     return PolicyClass(f"torque: piecewise linear, {len(knots)} knots", np.full(len(knots), 2.0), act)
 
 
+def shots() -> PolicyClass:
+    """A distribution over the squares after a hit and another one after a miss, alike on all mirror images."""
+    board = np.arange(64).reshape(8, 8)
+    images = [np.rot90(mirrored, quarter) for mirrored in (board, board.T) for quarter in range(4)]
+    _, kind = np.unique(np.min(images, axis=0).ravel(), return_inverse=True)  # of each square: one of ten
+
+    def act(obs: Array, parameters: Array, random: np.random.Generator) -> Array:
+        odds = parameters.reshape(-1, 2, 10)[np.arange(len(obs)), obs]
+        chances = np.exp(odds - odds.max(axis=1, keepdims=True))[:, kind].cumsum(axis=1)
+        square = (chances < random.random((len(obs), 1)) * chances[:, -1:]).sum(axis=1)
+        return np.stack(np.divmod(square, 8), axis=1)
+
+    return PolicyClass(
+        "shots: log-odds of ten kinds of squares, after a hit and after a miss", np.full(20, 1.0), act, 150
+    )
+
+
 def angle(obs: Array) -> Array:
     return np.asarray(np.arctan2(obs[:, 1], obs[:, 0]))
 
@@ -88,6 +106,7 @@ CLASSES = {
     "memrl/PositionOnlyPendulum-v0": BY_ANGLE,
     "memrl/NoisyPositionOnlyPendulum-v0": BY_ANGLE,
     "memrl/VelocityOnlyPendulum-v0": BY_SPEED,
+    "memrl/Battleship-v0": shots(),
 }
 
 
@@ -111,9 +130,9 @@ def search(env_id: str, number: int) -> tuple[Array, Array]:
     for generation in range(GENERATIONS):
         parameters = random.normal(mean, spread, (POLICIES, len(mean)))
         parameters[0] = mean
-        seed = 1_000_000 * number + generation * POLICIES * EPISODES
-        returns = returns_of(env_id, policy, parameters.repeat(EPISODES, axis=0), seed)
-        elite = parameters[np.argsort(-returns.reshape(POLICIES, EPISODES).mean(axis=1))[:ELITE]]
+        seed = 1_000_000 * number + generation * POLICIES * policy.episodes
+        returns = returns_of(env_id, policy, parameters.repeat(policy.episodes, axis=0), seed)
+        elite = parameters[np.argsort(-returns.reshape(POLICIES, -1).mean(axis=1))[:ELITE]]
         # Spreads shrink slowly, as the elite is partly chosen by luck.
         mean, spread = elite.mean(axis=0), 0.3 * spread + 0.7 * elite.std(axis=0)
     return mean, returns_of(env_id, policy, np.tile(mean, (20_000, 1)), 900_000_000)
@@ -122,6 +141,7 @@ def search(env_id: str, number: int) -> tuple[Array, Array]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=int, default=3, help="of each task (default: %(default)s)")
+    parser.add_argument("--envs", default=",".join(CLASSES), help="separated by commas (default: all)")
     arguments = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows, policies = RESULTS / "searches.csv", RESULTS / "policies.json"
@@ -134,9 +154,10 @@ def main() -> None:
     found = json.loads(policies.read_text()) if policies.is_file() else {}
     cards = {card.id: card.memoryless_return for card in list_envs()}
     for number in range(arguments.searches):
-        for env_id, policy in CLASSES.items():
+        for env_id in arguments.envs.split(","):
             if (env_id, number) in done:
                 continue
+            policy = CLASSES[env_id]
             began = time.perf_counter()
             best, returns = search(env_id, number)
             error = returns.std() / len(returns) ** 0.5
