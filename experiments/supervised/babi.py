@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -25,15 +26,13 @@ from torch.nn import functional as F
 from memrl import make_core
 from memrl.cores.memn2n import MemN2N
 from memrl.fit import Progress, evaluate, fit
-from memrl.heads import StoryAnswer
+from memrl.heads import Batch, StoryAnswer
 from memrl.tasks import make_task
 from memrl.tasks.babi_sentences import BabiSentences
 from memrl.tasks.babi_stories import load_stories, parse_tasks
 from memrl.tasks.data import data_file
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "babi"
-os.environ.setdefault("MEMRL_DATA", str(HERE.parents[2] / "shared" / "data"))
 
 # Sukhbaatar et al. 2015, table 1: three hops, PE LS RN, each task alone, 1,000 questions: error in percent.
 PUBLISHED = (0.1, 8.2, 41.8, 4.4, 13.7, 7.9, 20.3, 11.7, 13.6, 9.7, 0.7, 0.0, 0.3, 0.9, 0.0, 0.4, 51.0, 10.5, 81.4, 0.0)
@@ -41,22 +40,22 @@ FAILED = 5.0  # percent; above it a task counts as failed
 
 
 class Told(NamedTuple):
-    """Questions with the bags of words of the stories before them."""
+    """Questions, and what is kept of the stories before them: bags of words beside the place in time, one-hot."""
 
-    sentences: Tensor  # (T, B, 2V)
+    memory: Tensor  # (B, slots, 2V + slots), only slots that any story needs
+    filled: Tensor  # (B, slots)
     questions: Tensor  # (B, 2V)
-    told: Tensor  # sentences of each story, (B,)
     answers: Tensor  # (B,)
 
     def index(self, rows: Tensor) -> "Told":
-        return Told(self.sentences[:, rows], self.questions[rows], self.told[rows], self.answers[rows])
+        return Told(*(part[rows] for part in self))
 
 
 class Networks:
     """Memory networks that differ in their initial weights, trained side by side on the same batches.
 
-    The weights of `heads` get an axis in front for the network, N in shapes; what is kept of a story is the same for
-    all.
+    Weights have an axis for the network, N in shapes, and time vectors below those of words: (K + 1, N, V + slots, d).
+    What is kept of a story is the same for all networks, so that one product serves them all.
     """
 
     def __init__(self, task: BabiSentences, seeds: Sequence[int]) -> None:
@@ -65,62 +64,53 @@ class Networks:
             torch.manual_seed(seed)
             core = make_core("memn2n", task.input_size, **task.core_options["memn2n"])
             self.heads.append(cast(StoryAnswer, task.head(core)))
-        self.encoder, self.core = self.heads[0].encoder, cast(MemN2N, self.heads[0].core)
+        self.encoder, self.core, self.words = self.heads[0].encoder, cast(MemN2N, core), len(task.vocabulary)
         cores = [cast(MemN2N, head.core) for head in self.heads]
-        self.embeddings, self.times = (
-            [torch.stack(same).detach().requires_grad_() for same in zip(*each, strict=True)]
-            for each in ([core.embeddings for core in cores], [core.times for core in cores])
-        )
+        pairs = [[torch.cat(pair) for pair in zip(core.embeddings, core.times, strict=True)] for core in cores]
+        self.weights = torch.stack([torch.stack(hops) for hops in pairs], 1).detach().requires_grad_()
         self.levels = self.core.coordinates / self.core.output_size  # k/d
 
-    def tell(self, task: BabiSentences, part: str) -> Told:
+    def encode(self, task: BabiSentences, part: str) -> Batch:
+        """All questions of a part, in bags of words."""
         batch = next(iter(task.evaluation(part, 10**6)))
-        x = self.encoder(batch.inputs)
-        told = batch.lengths - 1
-        return Told(x, x[told, torch.arange(len(told))], told, batch.targets)
+        return batch._replace(inputs=self.encoder(batch.inputs))
+
+    def tell(self, batch: Batch) -> Told:
+        """What the core keeps of all stories; in training with empty memories in other places each time."""
+        told, rows = batch.lengths - 1, torch.arange(len(batch.lengths))
+        memory, filled = self.core.keep(batch.inputs, self.core.initial_state(len(rows)), told)
+        used = int(filled.any(0).float().argmax())  # most stories leave most slots empty
+        times = torch.eye(memory.shape[1]).expand(len(rows), -1, -1)
+        return Told(torch.cat([memory, times], 2)[:, used:], filled[:, used:], batch.inputs[told, rows], batch.targets)
 
     def logits(self, asked: Told, softmax: bool) -> Tensor:
         """What the heads give for each question, (N, B, answers)."""
-        memory, filled = self.core.keep(asked.sentences, self.core.initial_state(len(asked.told)), asked.told)
-        used = int(filled.any(0).float().argmax()) if filled.any() else 0  # most stories leave most slots empty
-        memory, filled, times = memory[:, used:], filled[:, used:], [time[:, used:] for time in self.times]
-        full = [torch.cat([words, words * self.levels], 1) for words in self.embeddings]  # (N, 2V, d)
-        u = asked.questions @ full[0]  # (N, B, d)
-        seen = filled.unsqueeze(1) > 0
-        for key, value, key_time, value_time in zip(full, full[1:], times, times[1:], strict=False):
-            # A story is the same for all networks: one product over slots, with the networks as its rows.
-            p = (u @ key.mT).transpose(0, 1) @ memory.mT + (u @ key_time.mT).transpose(0, 1)  # (B, N, slots)
-            if softmax:
-                p = torch.softmax(p.masked_fill(~seen, torch.finfo(p.dtype).min), -1)
-            p = p.masked_fill(~seen, 0.0)
-            u = u + (p @ memory).transpose(0, 1) @ value + p.transpose(0, 1) @ value_time
-        return u @ self.embeddings[-1].mT
+        words, times = self.weights[:, :, : self.words], self.weights[:, :, self.words :]
+        full = torch.cat([words, words * self.levels, times], 2)  # (K + 1, N, 2V + slots, d)
+        empty = (asked.filled.unsqueeze(1) - 1) * 1e30
+        u = asked.questions @ full[0, :, : asked.questions.shape[1]]  # (N, B, d)
+        for key, value in pairwise(full):
+            p = (u @ key.mT).transpose(0, 1) @ asked.memory.mT  # (B, N, slots)
+            p = torch.softmax(p + empty, -1) if softmax else p * asked.filled.unsqueeze(1)
+            u = u + (p @ asked.memory).transpose(0, 1) @ value
+        return u @ words[-1].mT
 
     def learn(self, asked: Told, rate: float, softmax: bool, clip_norm: float = 40.0) -> None:
         """One update of each network, on the sum of the losses."""
-        self.core.train()
-        weights = [*self.embeddings, *self.times]
-        gradients = torch.autograd.grad(losses_of(self.logits(asked, softmax), asked.answers).sum(), weights)
-        norms = sum(gradient.flatten(1).square().sum(1) for gradient in gradients).sqrt()
-        scale = rate * (clip_norm / norms).clamp(max=1.0)
+        loss = losses_of(self.logits(asked, softmax), asked.answers).sum()
+        (gradient,) = torch.autograd.grad(loss, [self.weights])
         with torch.no_grad():
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight -= scale.view(-1, 1, 1) * gradient
-
-    @torch.no_grad()
-    def losses(self, asked: Told) -> Tensor:
-        """Mean loss of each network, in nats."""
-        self.core.eval()
-        return losses_of(self.logits(asked, softmax=True), asked.answers).mean(1)
+            norms = gradient.square().sum((0, 2, 3), keepdim=True).sqrt()
+            self.weights -= rate * (clip_norm / norms).clamp(max=1.0) * gradient
 
     def give_back(self) -> None:
         """The heads get what the networks have learned."""
         with torch.no_grad():
-            for place, head in enumerate(self.heads):
+            for weights, head in zip(self.weights.unbind(1), self.heads, strict=True):
                 core = cast(MemN2N, head.core)
-                for parameters, weights in ((core.embeddings, self.embeddings), (core.times, self.times)):
-                    for parameter, weight in zip(parameters, weights, strict=True):
-                        parameter.copy_(weight[place])
+                for weight, embedding, time_vectors in zip(weights, core.embeddings, core.times, strict=True):
+                    embedding.copy_(weight[: self.words])
+                    time_vectors.copy_(weight[self.words :])
 
 
 def losses_of(logits: Tensor, answers: Tensor) -> Tensor:
@@ -134,42 +124,46 @@ def train_memory_networks(
     """The recipe of section 4.2: a linear start, then 0.005 halved every 25 epochs; losses summed over 32 questions."""
     began = time.perf_counter()
     networks = Networks(task, seeds)
-    questions = networks.tell(task, "train")
-    count = len(questions.answers)
+    stories = networks.encode(task, "train")
+    count = len(stories.targets)
     for epoch in range(linear_epochs + epochs):
         rate = 0.005 * 0.5 ** (max(0, epoch - linear_epochs) // 25)
+        networks.core.train()
+        told = networks.tell(stories)
         for rows in torch.randperm(count)[: count // 32 * 32].split(32):
-            networks.learn(questions.index(rows), rate, softmax=epoch >= linear_epochs)
+            networks.learn(told.index(rows), rate, softmax=epoch >= linear_epochs)
     networks.give_back()
     seconds = time.perf_counter() - began
-    losses = networks.losses(questions)
     results = []
-    for place, (seed, head) in enumerate(zip(seeds, networks.heads, strict=True)):
-        row: dict[str, Any] = {"task": task.tasks, "seed": seed, "train_loss": round(losses[place].item(), 5)}
-        for part in ("valid", "test"):
-            scores = evaluate(task, head, part, 100)
+    for seed, head in zip(seeds, networks.heads, strict=True):
+        row: dict[str, Any] = {"task": task.tasks, "seed": seed}
+        for part in ("train", "valid", "test"):
+            with torch.no_grad():
+                scores = task.scores(head.eval(), task.evaluation(part, 100))
             row |= {f"{part}_loss": round(scores["loss"], 5), f"{part}_error": round(scores["error_percent"], 2)}
         results.append(row | {"seconds_of_all": round(seconds, 1)})
     return networks, results
 
 
 def memn2n(options: argparse.Namespace) -> None:
-    file = RESULTS / "memn2n_seeds.csv"
+    file = options.results / "memn2n_seeds.csv"
     for number in parse_tasks(options.tasks):
-        if any(row["task"] == str(number) for row in read(file)):
+        there = {int(row["seed"]) for row in read(file, number)}
+        seeds = [seed for seed in range(options.seeds) if seed not in there]
+        if not seeds:
             continue
-        task = make_task("babi_sentences", tasks=str(number))
+        task = cast(BabiSentences, make_task("babi_sentences", tasks=str(number)))
         schedule = (1, 1) if options.quick else (20, 100)
-        _, rows = train_memory_networks(cast(BabiSentences, task), range(options.seeds), *schedule)
+        _, rows = train_memory_networks(task, seeds, *schedule)
         append(file, rows)
         print(number, min(read(file, number), key=lambda row: float(row["valid_loss"])), flush=True)
     if not options.quick:
-        write_table(read(file))
+        write(file.with_name("memn2n.csv"), table(read(file)))
 
 
-def write_table(rows: list[dict[str, str]]) -> None:
+def table(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """The network with the lowest validation loss of each task, beside the published one."""
-    table = []
+    table: list[dict[str, Any]] = []
     for number in range(1, 21):
         networks = [row for row in rows if row["task"] == str(number)]
         if not networks:
@@ -191,12 +185,12 @@ def write_table(rows: list[dict[str, str]]) -> None:
     columns = ("error", "published", "by_training_loss", "median", "worst")
     mean = {"task": "mean"} | {name: round(sum(row[name] for row in table) / len(table), 2) for name in columns}
     failed = {"task": "failed"} | {name: sum(row[name] > FAILED for row in table) for name in columns}
-    write(RESULTS / "memn2n.csv", [*table, mean, failed])
+    return [*table, mean, failed]
 
 
 def dnc(options: argparse.Namespace) -> None:
     """One network a task, stopped by the clock; one row of the curve for each look at the validation data."""
-    file, curves = RESULTS / "dnc.csv", RESULTS / "dnc_curves.csv"
+    file, curves = options.results / "dnc.csv", options.results / "dnc_curves.csv"
     for number in (4, 15, 1, 20, 6, 9) if options.tasks == "1-20" else parse_tasks(options.tasks):
         if read(file, number):
             continue
@@ -271,8 +265,8 @@ def picture(options: argparse.Namespace) -> None:
             f"{' '.join(story[at].words[:-1])}?  {answer}" + ("" if answer == right else f" (right: {right})")
         )
     figure.tight_layout()
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    figure.savefig(RESULTS / "hops.png", dpi=80)
+    options.results.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.results / "hops.png", dpi=80)
 
 
 def read(file: Path, number: int | None = None) -> list[dict[str, str]]:
@@ -295,17 +289,16 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
-    global RESULTS
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=["memn2n", "dnc", "picture"])
     parser.add_argument("--tasks", default="1-20", help="which of the 20, as in 1,4-6")
     parser.add_argument("--seeds", type=int, default=10, help="initial weights to choose from")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training for each task of the DNC")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for what comes out")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "babi", help="folder for what comes out")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
-    options = parser.parse_args()
-    RESULTS = options.results
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("MEMRL_DATA", str(HERE.parents[2] / "shared" / "data"))
     torch.set_num_threads(1)
     {"memn2n": memn2n, "dnc": dnc, "picture": picture}[options.study](options)
 

@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +157,7 @@ def words_to_logits(p, width, hops, story, question):
         for j, word in enumerate(sentence, start=1):
             for k in range(1, width + 1):
                 level = (1 - j / len(sentence)) - (k / width) * (1 - 2 * j / len(sentence))
-                total[k - 1] += level * matrix[word - 1, k - 1]
+                total[k - 1] += 2 * level * matrix[word - 1, k - 1]  # the task's departure: a word counts 1 on average
         return total
 
     u = encoded(p["core.embeddings.0"], question)
@@ -289,12 +288,12 @@ def study():
 def test_networks_side_by_side_are_the_heads(study, folder):
     task = make_task("babi_sentences", tasks="2", data=str(folder))
     networks = study.Networks(task, range(3))
-    questions = networks.tell(task, "train")
+    networks.core.eval()
+    questions = networks.tell(networks.encode(task, "train"))
     for softmax in (False, True):
         networks.learn(questions, rate=0.01, softmax=softmax)
     networks.give_back()
     (batch,) = task.evaluation("train", 100)
-    networks.core.eval()
     logits = networks.logits(questions, softmax=True)
     for head, expected in zip(networks.heads, logits, strict=True):
         torch.testing.assert_close(head.eval().answer(batch)[0], expected, rtol=0, atol=1e-5)
@@ -305,14 +304,44 @@ def test_networks_learn_as_one_alone_does(study, folder):
     """One update of three networks side by side, and of the second head alone by torch's own optimiser."""
     task = make_task("babi_sentences", tasks="2", data=str(folder))
     networks = study.Networks(task, range(3))
-    networks.core.config = replace(networks.core.config, noise=0.0)
+    networks.core.eval()
     alone = study.Networks(task, [1]).heads[0].eval()
     (batch,) = task.evaluation("train", 100)
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.01)
     (alone.loss(alone.answer(batch)[0], batch.targets) * len(batch.targets)).backward()
     torch.nn.utils.clip_grad_norm_(alone.parameters(), 5.0)
     optimizer.step()
-    networks.learn(networks.tell(task, "train"), rate=0.01, softmax=True, clip_norm=5.0)
+    networks.learn(networks.tell(networks.encode(task, "train")), rate=0.01, softmax=True, clip_norm=5.0)
     networks.give_back()
     for found, expected in zip(networks.heads[1].parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_study_runs_and_does_nothing_twice(study, folder, tmp_path, monkeypatch):
+    for data in ("en", "en-10k"):
+        (tmp_path / "data" / "babi" / data).mkdir(parents=True)
+        for file in folder.glob("*.txt"):
+            (tmp_path / "data" / "babi" / data / file.name).write_text(file.read_text())
+    monkeypatch.setenv("MEMRL_DATA", str(tmp_path / "data"))
+    for _ in range(2):
+        for name in ("memn2n", "dnc"):
+            study.main([name, "--quick", "--tasks", "2", "--seeds", "2", "--results", str(tmp_path / "results")])
+    assert [row["seed"] for row in study.read(tmp_path / "results" / "memn2n_seeds.csv", 2)] == ["0", "1"]
+    assert [row["task"] for row in study.read(tmp_path / "results" / "dnc.csv")] == ["2"]
+
+
+def test_the_table_has_the_network_that_validation_chooses(study):
+    networks = [(1, 0.5, 0.1, 7.0), (1, 0.1, 0.9, 4.0), (1, 0.3, 0.2, 9.0), (4, 0.2, 0.2, 8.0)]
+    keys = ("task", "valid_loss", "train_loss", "test_error", "seconds_of_all")
+    rows = [dict(zip(keys, map(str, (*network, 5.0)), strict=True)) for network in networks]
+    first, fourth, mean, failed = study.table(rows)
+    assert (first["error"], first["by_training_loss"], first["median"], first["worst"], first["seeds"]) == (
+        4,
+        7,
+        7,
+        9,
+        3,
+    )
+    assert (fourth["error"], fourth["published"]) == (8, 4.4)
+    assert (mean["error"], mean["published"]) == (6, 2.25)
+    assert (failed["error"], failed["published"], failed["worst"]) == (1, 0, 2)
