@@ -6,7 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
+from memrl import make_core
+from memrl.heads import IGNORED
+from memrl.tasks import make_task
 from memrl.tasks.snips import Command, read_snips
 from memrl.tasks.spans import Span, count_spans, spans
 
@@ -116,3 +120,63 @@ def test_counts_agree_with_conlleval():
 
 def test_f1_of_nothing_is_0():
     assert count_spans([["O"]], [["O"]]).f1() == 0
+
+
+# --- the tasks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    lines = [
+        ("play some jazz", "O O B-genre", "Play"),
+        ("go to new york", "O O B-city I-city", "Go"),
+        ("go", "O", "Go"),
+    ]
+    for split, commands in (("train", lines * 4), ("dev", lines[:2]), ("test", lines)):
+        for end, column in (("seq.in", 0), ("seq.out", 1), ("label", 2)):
+            text = "".join(line[column] + "\n" for line in commands)
+            (tmp_path / f"{split}.{end}").write_text(text, encoding="utf-8")
+    return str(tmp_path)
+
+
+TAG = ["B-city", "B-genre", "I-city", "O"]  # sorted, as the classes are
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 3])
+def test_tags_are_asked_for_later(folder, look_ahead):
+    task = make_task("snips_slots", data=folder, look_ahead=look_ahead)
+    (batch,) = task.evaluation("test", 10)
+    assert batch.lengths.tolist() == [3 + look_ahead, 4 + look_ahead, 1 + look_ahead]
+    for row, tags in enumerate((["O", "O", "B-genre"], ["O", "O", "B-city", "I-city"], ["O"])):
+        column = batch.targets[:, row].tolist()
+        assert column[:look_ahead] == [IGNORED] * look_ahead
+        assert [TAG[tag] for tag in column[look_ahead : look_ahead + len(tags)]] == tags
+        assert set(column[look_ahead + len(tags) :]) <= {IGNORED}
+        assert (batch.inputs[: len(tags), row] > 1).all()
+        assert (batch.inputs[len(tags) :, row] == 0).all(), "nothing is read while the last tags are given"
+
+
+def test_scores_of_tags_by_hand(folder):
+    task = make_task("snips_slots", data=folder)
+    head = task.head(make_core("none", task.input_size))
+    assert head.output.out_features == len(TAG)
+    torch.nn.init.zeros_(head.output.weight)
+    with torch.no_grad():
+        head.output.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))  # B-genre for every word
+    for size in (1, 10):
+        scores = task.scores(head, task.evaluation("test", size))
+        # 8 words make 8 spans; one of them is one of the two that are there.
+        assert scores == {"slot_f1": pytest.approx(2 * 1 / (8 + 2)), "accuracy": pytest.approx(1 / 8)}
+
+
+def test_intents_by_hand(folder):
+    task = make_task("snips_intent", data=folder)
+    head = task.head(make_core("none", task.input_size))
+    torch.nn.init.zeros_(head.output.weight)
+    with torch.no_grad():
+        head.output.bias.copy_(torch.tensor([1.0, 0.0]))  # "Go", the first by the alphabet
+        assert task.scores(head, task.evaluation("test", 2)) == {"accuracy": pytest.approx(2 / 3)}
+        assert task.scores(head, task.evaluation("valid", 2)) == {"accuracy": 0.5}
+    batch = next(task.train(12, seed=0))
+    assert batch.targets.bincount().tolist() == [8, 4]
+    assert batch.lengths.bincount().tolist() == [0, 4, 0, 4, 4]
