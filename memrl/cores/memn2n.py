@@ -98,7 +98,7 @@ class MemN2N(MemoryCore[MemN2NState]):
 
     @property
     def answer_weight(self) -> nn.Parameter | None:
-        """Cᴷ, (words, d), which a head takes as its weights: Wᵀ = Cᴷ. None without adjacent tying, which asks for it."""
+        """Cᴷ, (words, d), which a head takes as its weights: Wᵀ = Cᴷ. None without adjacent tying."""
         return self.embeddings[-1] if self.config.tying == "adjacent" else None
 
     def initial_state(self, batch_size: int) -> MemN2NState:
@@ -170,14 +170,16 @@ class MemN2N(MemoryCore[MemN2NState]):
 
     def _newest(self, joined: MemN2NState, place: Tensor | None, lengths: Tensor | None) -> MemN2NState:
         """The last N slots of each row, counted from where that row ends."""
-        slots, rows = self.config.num_slots, torch.arange(len(joined.filled), device=joined.filled.device)
+        slots = self.config.num_slots
         if lengths is None:
             if place is None:
                 return tree.map(lambda leaf: leaf[:, -slots:], joined)
             end = place[-1]
         else:
-            lengths = lengths.to(rows.device)
-            end = lengths if place is None else place[lengths, rows]
+            end = lengths.to(joined.filled.device)
+            if place is not None:
+                end = place[end, torch.arange(len(end), device=end.device)]
+        rows = torch.arange(len(end), device=end.device)
         last = end.unsqueeze(1) + torch.arange(slots, device=rows.device)
         return tree.map(lambda leaf: leaf[rows.unsqueeze(1), last], joined)
 
