@@ -130,7 +130,8 @@ class TrainCommand(TrainSettings):
     """Measured hyperparameters for what is not given: auto finds those for environment and core, none takes the
     agent's own defaults, NAME is one that --show-config has named."""
     zoo: str | None = None
-    """Instead of a preset: hyperparameters YAML of RL Baselines3 Zoo, e.g. ppo_lstm.yml; read as data."""
+    """Instead of a preset: hyperparameters YAML of RL Baselines3 Zoo, read as data: ppo_lstm.yml, or
+    ppo_lstm.yml#CartPoleNoVel-v1 where the entry is not --env."""
     show_config: bool = False
     """Print the complete settings, where they come from and what justifies them, and train nothing."""
 
