@@ -50,14 +50,14 @@ def fit_command(words: Sequence[str]) -> int:
     """Train a core under the head of a supervised task, or list the tasks."""
     from .fit_settings import parse_fit
 
-    settings = parse_fit(words)
-    if settings.list:
+    command = parse_fit(words)
+    if command.list:
         from .fit_catalog import show_tasks
 
-        return show_tasks(settings.task)
+        return show_tasks(command.task)
     from .fit import fit_and_report
 
-    return fit_and_report(settings)
+    return fit_and_report(command.settings())
 
 
 def eval_command(words: Sequence[str]) -> int:

@@ -33,7 +33,8 @@ def show_tasks(name: str = "") -> int:
             console.print(f"published   {result.value}: {result.what} ({result.source})")
         table = Table("option", "default", "meaning", title="--set NAME=VALUE", title_justify="left")
         for prefix, config in (("", task), ("recipe.", Recipe)):
-            meanings = comments(config)
+            bases = [base for base in reversed(config.__mro__) if "__dataclass_fields__" in vars(base)]
+            meanings = {option: says for base in bases for option, says in comments(base).items()}
             for field in dataclasses.fields(config):
                 # A task's own recipe may differ from the defaults of recipes.
                 default = "by task" if prefix else shown(field.default)

@@ -72,6 +72,10 @@ class FitCommand(FitSettings):
     config: str | None = None
     """YAML file with options, e.g. the config.yaml of a run; the command line wins over it."""
 
+    def settings(self) -> FitSettings:
+        """What is to be trained, without what belongs to the command line alone."""
+        return FitSettings(**{item.name: getattr(self, item.name) for item in dataclasses.fields(FitSettings)})
+
 
 def parse_fit(words: Sequence[str]) -> FitCommand:
     """The words behind `memrl fit`, with `--config FILE` filling in what they leave out.
