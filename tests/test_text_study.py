@@ -51,7 +51,7 @@ def test_quick_runs_once_and_goes_on(study, table, tmp_path, monkeypatch, capsys
     with (tmp_path / f"{table}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows][-1] == "lstm"
-    assert len(rows) == {"shakespeare": 4}.get(table, 2), "each baseline, and the core"
+    assert len(rows) == {"shakespeare": 4, "family_query": 3}.get(table, 2), "each baseline, and the core"
     for row in rows:
         assert 0 <= float(row["test"]) <= (8 if table == "shakespeare" else 1)
     page = (tmp_path / f"{table}.md").read_text(encoding="utf-8")

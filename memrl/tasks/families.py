@@ -91,7 +91,7 @@ def split_families(facts: Iterable[Fact], valid: float = 0.1, test: float = 0.2)
     """Three lists of facts, "train", "valid" and "test", that have no person in common.
 
     The people fall into communities (Blondel et al. 2008, the Louvain method). Whole communities go to the part that
-    lacks most of its share, largest first. A fact about people in two parts is dropped, about one in 20.
+    lacks most of its share, largest first. A fact about people in two parts is dropped, about one in 50.
 
     Args:
         facts: of all families.

@@ -52,9 +52,6 @@ class _Tales(Task):
     thinking: int = field(default=2, metadata={"least": 0})  # steps after the question, to follow it with
 
     metric: ClassVar[str] = "accuracy"
-    published: ClassVar[tuple[Published, ...]] = (
-        Published("DNC on family trees of its own, 4-step relations", "81.8 %", "Graves 2016"),
-    )
 
     def __post_init__(self) -> None:
         if self.min_facts > self.max_facts:
@@ -128,6 +125,10 @@ class FamilyQuery(_Tales):
 
     Names change in every story and tell nothing, so without the facts 1 answer of 9 is right (`num_names` - 1).
     """
+
+    published: ClassVar[tuple[Published, ...]] = (
+        Published("DNC, other family trees, relations of 4 steps", "81.8 %", "Graves 2016"),
+    )
 
     def head(self, core: MemoryCore[Any]) -> Head:
         """A name at the last step."""
