@@ -12,6 +12,8 @@ import gymnasium as gym
 import networkx as nx
 import numpy as np
 import pytest
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.utils import get_action_masks
 
 from memrl.envs import GraphRoute, list_envs, make_env, make_vec_env
 
@@ -724,3 +726,20 @@ def test_the_level_may_be_given_at_first():
     assert {env.reset(seed=seed)[1]["optimal_cost"] for seed in range(20)} == {1}
     with pytest.raises(ValueError, match="level: 2 given"):
         make_env("memrl/GraphRoute-v0", level=2)
+
+
+def test_maskable_ppo_answers_only_where_it_counts():
+    env = make_env("memrl/GraphRoute-v0", mode="inference", hops=2)
+    model = MaskablePPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu").learn(32)
+    (seen, _), over, answers = env.reset(seed=0), False, []
+    while not over:
+        action, _ = model.predict(seen, action_masks=get_action_masks(env))
+        if seen[3]:
+            answers.append(action)
+        else:
+            assert not action.any()
+        seen, _, over, _, _ = env.step(action)
+    (answer,) = answers
+    assert answer[:3].any()
+    assert answer[6:].any()
+    assert not answer[3:6].any()
