@@ -52,16 +52,16 @@ class Lesson(NamedTuple):
 
 # First many edges to name in each episode, with what is shown enough to look them up, then what the task asks for.
 SMALL = (
-    Lesson({"nodes": 4, "hops": 5, "show_position": True}, 1000),
-    Lesson({"nodes": 6, "hops": 6, "show_position": True}, 400),
-    Lesson({"nodes": 6, "hops": (1, 3)}, 1500),
-    Lesson(TASK, 800, right=0.98, learning_rate=1e-3),
+    Lesson({"nodes": 4, "hops": 5, "show_position": True}, 600),
+    Lesson({"nodes": 6, "hops": 6, "show_position": True}, 200),
+    Lesson({"nodes": 6, "hops": (1, 3)}, 1000),
+    Lesson(TASK, 400, right=0.98, learning_rate=1e-3),
 )
 LARGE = (
-    Lesson({"nodes": (6, 9), "hops": (1, 5)}, 300, slots=32, copies=32, learning_rate=1e-3),
-    Lesson({"nodes": (6, 12), "hops": (1, 7), "degree": (1, 4)}, 300, slots=64, copies=32, learning_rate=1e-3),
-    Lesson({"nodes": (8, 20), "hops": (1, 7), "degree": (1, 5)}, 300, slots=96, copies=16, learning_rate=1e-3),
-    Lesson({"nodes": (12, 40), "hops": (1, 7), "degree": (1, 6)}, 300, slots=256, copies=8, learning_rate=5e-4),
+    Lesson({"nodes": 6, "hops": (1, 5)}, 250),
+    Lesson({"nodes": (6, 8), "hops": (1, 7)}, 250, right=0.96, slots=32),
+    Lesson({"nodes": (6, 10), "hops": (1, 7), "degree": (1, 4)}, 250, 0.97, slots=48, copies=32, learning_rate=1e-3),
+    Lesson({"nodes": (8, 20), "hops": (1, 7), "degree": (1, 5)}, 150, 0.98, slots=96, copies=16, learning_rate=5e-4),
 )
 ZONE_SLOTS = 256  # zone 1 has 230 edges
 
@@ -202,8 +202,8 @@ def train(core: str, seed: int, steps: int) -> None:
 def train_for_zone(core: str, seed: int) -> None:
     """Larger and larger random graphs; after each lesson the whole of zone 1, with routes of 1 to 7 edges."""
     before = weights_of(core, seed, "shown")
-    for lesson in LARGE:
-        part = f"grown {lesson.keywords['nodes'][1]}"
+    for number, lesson in enumerate(LARGE, start=1):
+        part = f"grown {number}"
         path = weights_of(core, seed, part)
         if not path.is_file():
             model = imitate(core, seed, part, (lesson,), torch.load(before))
