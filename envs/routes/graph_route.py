@@ -331,7 +331,7 @@ class GraphRoute(ArrayEnv):
 
         Agents that take masks (`MemoryPPO`, sb3-contrib's MaskablePPO) then learn from the answers alone.
         """
-        masks = (self._answering()[:, None] & self._counts).repeat(10, axis=1)
+        masks = np.repeat(self._answering()[:, None] & self._counts, 10, axis=1)
         masks[:, ::10] = True
         return masks
 
@@ -340,7 +340,7 @@ class GraphRoute(ArrayEnv):
         labels = np.stack([self.node_label[self._all, self.at], self.next_edge, np.zeros_like(self.at)], axis=1)
         labels[:, 2] = self.node_label[self._all, np.maximum(self.next, 0)]  # no next node: the episode is over
         digits = self._codes.digits_of(labels[:, self._columns]) * (self._answering()[:, None] & self._counts)
-        return digits.reshape(self.num_envs, *(self.single_action_space.shape or ()))
+        return np.asarray(digits.reshape(self.num_envs, *(self.single_action_space.shape or ())))
 
     def _answering(self) -> Array:
         """Which copies are asked for an answer now. bool, (n,)."""

@@ -187,7 +187,7 @@ def shortest_lengths(graphs: Graphs, starts: Array, most: int) -> Array:
     for _ in range(graphs.size - 1):  # Bellman & Ford
         before = found.copy()
         for column in range(starts.shape[1]):
-            np.minimum.at(found, (row, column, target), before[row, column, source] + length)
+            np.minimum.at(found[:, column], (row, target), before[row, column, source] + length)
         if (found == before).all():
             break
     return np.where(found >= far, -1, found)

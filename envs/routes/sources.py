@@ -103,10 +103,13 @@ class GivenGraphs:
         self.size, self.width = count if most is None else most, len(graph.source)
         self.degree, self._whole = int(degrees.max()), most is None
         self.kinds = 0 if graph.relation is None else len(graph.relations)
-        if weighted and graph.weight is None:
-            raise ValueError("weighted: True given, but the edges of the graph have no weights")
-        self.greatest = 0.0 if graph.weight is None else float(graph.weight.max())
-        self._length = lengths_of(graph.weight, scale_of(self.greatest)) if weighted else None
+        self.greatest = 0.0
+        self._length: Array | None = None
+        if weighted:
+            if graph.weight is None:
+                raise ValueError("weighted: True given, but the edges of the graph have no weights")
+            self.greatest = float(graph.weight.max())
+            self._length = lengths_of(graph.weight, scale_of(self.greatest))
         if self._whole:
             return
         parallel = np.unique(graph.source * count + graph.target, return_counts=True)[1].max()
