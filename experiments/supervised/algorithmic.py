@@ -1,7 +1,7 @@
 """Copy and associative recall: what is learned, and what of it holds for longer sequences.
 
-`python experiments/supervised/algorithmic.py copy` trains every core with every seed as the study says, until it costs
-less than `SOLVED` bits on sequences as in training, or its budget of batches is used up, and writes under
+`python experiments/supervised/algorithmic.py copy` trains every core with every seed by the recipe of the task, until
+it costs less than `SOLVED` bits on sequences as in training, or its budget of batches is used up, and writes under
 results/<study>/: table.csv (a row for each training, written as it ends: costs and errors at every size),
 curves.csv (validation costs on the way), and pictures of the read and write weights. What stands in table.csv is not
 trained again. `--quick` takes seconds and only shows that it runs.
@@ -11,7 +11,7 @@ import argparse
 import csv
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from memrl import make_core
-from memrl.fit import FitResult, fit, on_device
+from memrl.fit import FitResult, Progress, fit, on_device
 from memrl.heads import Head
 from memrl.recipe import Recipe
 from memrl.tasks import Task, make_task
@@ -27,73 +27,43 @@ from memrl.tasks import Task, make_task
 RESULTS = Path(__file__).resolve().parent / "results"
 SOLVED = 0.05  # bits per sequence on the validation data
 
-# Graves et al. 2014: RMSProp as in Graves 2013. Small batches: a batch of 4 takes hardly longer than one sequence.
-NTM = Recipe(
-    optimizer="graves_rmsprop", learning_rate=1e-4, clip_norm=10.0, batch_size=4, eval_every=500, stop_at=SOLVED
-)
-ADAM = dataclasses.replace(NTM, optimizer="adam", learning_rate=1e-3)
-
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained, and at which sizes it is tested."""
+    """What is trained, at which sizes it is tested, and for how many batches the LSTM and the others may learn."""
 
     task: str
     size: str  # test sets are called <size>_<number>
     sizes: tuple[int, ...]
-    cores: Mapping[str, tuple[str, Mapping[str, Any], Recipe]]  # row of the table: core, options, recipe
+    steps: int = 20_000  # of batches of 4, for memories with heads
+    lstm_steps: int = 5_000  # of batches of 16: as many sequences
 
 
-FEEDFORWARD = {"controller": "feedforward", "hidden_size": 100, "num_slots": 128, "slot_size": 20}
 STUDIES = {
-    "copy": Study(
-        "copy",
-        "length",
-        (10, 20, 30, 50, 80, 120),
-        {
-            "ntm": ("ntm", FEEDFORWARD, dataclasses.replace(NTM, steps=20_000)),
-            "dnc": (
-                "dnc",
-                {"hidden_size": 100, "num_slots": 128, "slot_size": 20, "num_reads": 1},
-                dataclasses.replace(NTM, steps=20_000),
-            ),
-            "lstm": ("lstm", {"hidden_size": 256, "num_layers": 3}, dataclasses.replace(ADAM, steps=20_000)),
-        },
-    ),
-    "associative_recall": Study(
-        "associative_recall",
-        "items",
-        (6, 8, 10, 12, 15),
-        {
-            "ntm": ("ntm", FEEDFORWARD, dataclasses.replace(NTM, steps=20_000)),
-            "dnc": (
-                "dnc",
-                {"hidden_size": 100, "num_slots": 64, "slot_size": 20, "num_reads": 1},
-                dataclasses.replace(NTM, steps=20_000),
-            ),
-            "lstm": ("lstm", {"hidden_size": 256, "num_layers": 3}, dataclasses.replace(ADAM, steps=20_000)),
-        },
-    ),
+    "copy": Study("copy", "length", (10, 20, 30, 50, 80, 120)),
+    "associative_recall": Study("associative_recall", "items", (6, 8, 10, 12, 15)),
 }
+CORES = ("ntm", "dnc", "lstm")
 
 
-def train(study: Study, row: str, seed: int, quick: bool) -> tuple[Task, Head, FitResult]:
-    core, options, recipe = study.cores[row]
+def train(study: Study, core: str, seed: int, quick: bool) -> tuple[Task, Head, Recipe, FitResult]:
     task = make_task(study.task)
+    options, recipe = task.core_options[core], task.recipe(core)
+    recipe = dataclasses.replace(
+        recipe, steps=study.lstm_steps if core == "lstm" else study.steps, eval_every=500, stop_at=SOLVED
+    )
     if quick:
         options = {"hidden_size": 8} if core == "lstm" else {"hidden_size": 8, "num_slots": 16, "slot_size": 4}
         recipe = dataclasses.replace(recipe, steps=2, eval_every=1)
     torch.manual_seed(seed)
     head = task.head(make_core(core, task.input_size, **options))
 
-    def report(progress: Any) -> None:
+    def report(progress: Progress) -> None:
         if progress.valid is not None:
-            cost = progress.valid["bits_per_sequence"]
-            print(
-                f"{row} seed {seed}: {progress.sequences} sequences, {cost:.2f} bits, {time.process_time():.0f} s CPU"
-            )
+            cost, cpu = progress.valid["bits_per_sequence"], time.process_time()
+            print(f"{core} seed {seed}: {progress.sequences} sequences, {cost:.2f} bits, {cpu:.0f} s CPU", flush=True)
 
-    return task, head, fit(task, head, recipe, seed=seed, report=report)
+    return task, head, recipe, fit(task, head, recipe, seed=seed, report=report)
 
 
 def measure(study: Study, task: Task, head: Head, sizes: tuple[int, ...]) -> dict[str, float]:
@@ -109,20 +79,19 @@ def measure(study: Study, task: Task, head: Head, sizes: tuple[int, ...]) -> dic
     return found
 
 
-def run(name: str, rows: list[str], seeds: list[int], quick: bool, folder: Path) -> None:
+def run(name: str, cores: list[str], seeds: list[int], quick: bool, folder: Path) -> None:
     study = STUDIES[name]
     folder.mkdir(parents=True, exist_ok=True)
     sizes = study.sizes[:2] if quick else study.sizes
     done = {(row["core"], int(row["seed"])) for row in read(folder / "table.csv")}
     for seed in seeds:
-        for row in rows:
-            if (row, seed) in done:
+        for core in cores:
+            if (core, seed) in done:
                 continue
             began = time.process_time()
-            task, head, result = train(study, row, seed, quick)
-            recipe = study.cores[row][2]
+            task, head, recipe, result = train(study, core, seed, quick)
             line = {
-                "core": row,
+                "core": core,
                 "seed": seed,
                 "parameters": sum(parameter.numel() for parameter in head.parameters()),
                 "sequences": result.steps * recipe.batch_size,
@@ -132,20 +101,20 @@ def run(name: str, rows: list[str], seeds: list[int], quick: bool, folder: Path)
                 **measure(study, task, head, sizes),
             }
             append(folder / "table.csv", [line])
-            append(folder / "curves.csv", list(curve(row, seed, result)))
-            if seed == 0 and row != "lstm":
+            append(folder / "curves.csv", list(curve(core, seed, result)))
+            if seed == 0 and core != "lstm":
                 from pictures import copy_weights
 
-                copy_weights(folder / f"weights_{row}.png", head, task, sizes[1])
+                copy_weights(folder / f"weights_{core}.png", head, task, sizes[1])
             print(*line.values(), flush=True)
 
 
-def curve(row: str, seed: int, result: FitResult) -> Iterator[dict[str, Any]]:
+def curve(core: str, seed: int, result: FitResult) -> Iterator[dict[str, Any]]:
     """What curves.csv keeps of a training."""
     for look in result.history:
         assert look.valid is not None
         yield {
-            "core": row,
+            "core": core,
             "seed": seed,
             "sequences": look.sequences,
             "bits": round(look.valid["bits_per_sequence"], 3),
@@ -171,18 +140,18 @@ def append(path: Path, lines: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--cores", default="ntm,dnc,lstm", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--cores", default=",".join(CORES), help="separated by commas (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each core (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny memories and two batches")
     parser.add_argument("--out", type=Path, help="folder of the results (default: results/ here; runs/ with --quick)")
     arguments = parser.parse_args()
-    rows = arguments.cores.split(",")
-    if unknown := set(rows) - set(STUDIES[arguments.study].cores):
+    cores = arguments.cores.split(",")
+    if unknown := set(cores) - set(CORES):
         parser.error(f"--cores: {', '.join(sorted(unknown))} not in this study")
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     out = arguments.out or (Path("runs") / "quick" if arguments.quick else RESULTS)
-    run(arguments.study, rows, seeds, arguments.quick, out / arguments.study)
+    run(arguments.study, cores, seeds, arguments.quick, out / arguments.study)
 
 
 if __name__ == "__main__":

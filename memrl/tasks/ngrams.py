@@ -9,7 +9,6 @@ import torch
 from torch import Generator, Tensor
 
 from memrl.heads import Batch, Head
-from memrl.recipe import Recipe
 from memrl.tasks.binary import BinaryTask, bit_scores
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published
@@ -72,10 +71,6 @@ class NGrams(BinaryTask):
         kept = list(batches)
         costs = torch.cat([optimal_cost(batch.targets[..., 0], self.context) for batch in kept])
         return {**bit_scores(head, kept), "optimal_bits_per_sequence": costs.mean().item()}
-
-    def recipe(self, core: str) -> Recipe:
-        """More slowly than the other tasks: the surplus over the best estimator is small."""
-        return Recipe(optimizer="adam", learning_rate=3e-4, clip_norm=50.0, batch_size=16, steps=20_000)
 
 
 def context_number(bits: Tensor) -> Tensor:

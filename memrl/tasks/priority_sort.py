@@ -7,7 +7,6 @@ import torch
 from torch import Generator, Tensor
 
 from memrl.heads import IGNORED
-from memrl.recipe import Recipe
 from memrl.tasks.binary import BinaryTask
 from memrl.tasks.generated import bits
 from memrl.tasks.registry import register_task
@@ -66,7 +65,3 @@ class PrioritySort(BinaryTask):
         best = priority.argsort(0, descending=True)[: self.asked]
         targets[-self.asked :] = shown[best, torch.arange(rows)]
         return inputs, targets
-
-    def recipe(self, core: str) -> Recipe:
-        """As the other tasks, more slowly."""
-        return Recipe(optimizer="adam", learning_rate=3e-4, clip_norm=50.0, batch_size=16, steps=30_000)
