@@ -241,7 +241,7 @@ class FamilyTales:
         )
 
     def _facts(self, rng: np.random.Generator, chain: Chain, told: Sequence[Fact]) -> list[Fact]:
-        """The facts of `told` and others about the people around `chain`, but none of `chain` that is not told."""
+        """The facts of `told`, and others about the people around `chain`, in any order."""
         facts = list(told)
         people = [chain.first.tail, chain.first.head, chain.second.head]
         wanted = int(rng.integers(self.num_facts[0], self.num_facts[1] + 1))
@@ -250,7 +250,7 @@ class FamilyTales:
                 break
             fact = pick(rng, self._about[pick(rng, people)])
             new = [person for person in (fact.head, fact.tail) if person not in people]
-            if fact not in facts and fact not in chain and len(people) + len(new) <= self.num_names:
+            if fact not in facts and len(people) + len(new) <= self.num_names:
                 facts.append(fact)
                 people += new
         return [facts[place] for place in rng.permutation(len(facts))]
