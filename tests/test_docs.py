@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from memrl.agents import bench, build, cli, compare, console
+from memrl.agents import bench, build, cli, compare, console, fit, fit_settings
 from memrl.agents.settings import CompareSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,6 +151,7 @@ def test_memrl_commands_are_valid(page, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(compare, "compare_and_report", check_training)
     monkeypatch.setattr(console, "evaluate_and_report", lambda settings: settings.check() or 0)
     monkeypatch.setattr(console, "export_and_report", lambda settings: 0)
+    monkeypatch.setattr(fit, "fit_and_report", lambda settings: 0 if fit_settings.build(settings) else 1)
     for benchmark in bench.__all__:
         # Keeps the signature, from which the command line makes its options.
         idle = functools.wraps(getattr(bench, benchmark))(lambda *args, **kwargs: None)
