@@ -24,6 +24,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "memformer": {"slot_size": 8, "num_slots": 3, "num_heads": 2, "segment": 2},
     "memn2n": {"hidden_size": 8, "num_slots": 5, "num_hops": 2},
 }
+# Their states depend on no weights: there is nothing in them, or inputs as they came.
+WEIGHTLESS = ("none", "memn2n")
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 
 
