@@ -67,7 +67,7 @@ def test_a_study_goes_on_where_it_ended(study, tmp_path):
     again, second = rows(tmp_path / "runs.csv")
     assert again == first  # with its seconds: it was not trained again
     assert (first["method"], second["method"]) == ("stack", "window_gru")
-    curve = rows(tmp_path / "tmaze_10" / "window_gru-0.csv")
+    curve = rows(tmp_path / "tmaze_10" / "window_gru-0-128.csv")
     assert int(curve[-1]["env_steps"]) <= int(second["steps"]) == 128
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| window, `gru`, 11 steps | -" in table

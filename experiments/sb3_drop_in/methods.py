@@ -60,7 +60,7 @@ def build(task: Task, method: str, envs: VecEnv, seed: int) -> BaseAlgorithm:
     """An untrained model."""
     ppo = task.algorithm == "PPO"
     network: dict[str, Any] = {"activation_fn": nn.Tanh if ppo else nn.ReLU}
-    settings: dict[str, Any] = {**task.settings, "seed": seed, "device": "cpu"}
+    settings: dict[str, Any] = {**task.settings, "seed": seed, "device": "cpu", "stats_window_size": task.last}
     settings["learning_rate"] = falling(task.learning_rate) if ppo else task.learning_rate
     if ppo:
         settings["n_steps"] = task.n_steps

@@ -16,13 +16,11 @@ AXES = (("env_steps", "environment steps"), ("cpu_seconds", "CPU seconds, one th
 def plot(folder: Path, task: Task) -> None:
     """Draw every seed of a task's folder into its curves.png; nothing if there is none."""
     curves: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
-    for path in sorted(folder.glob("*-*.csv")):
+    for path in sorted(folder.glob(f"*-{task.steps}.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if rows:
-            curves[path.stem.rpartition("-")[0]].append(
-                {name: np.array([float(r[name]) for r in rows]) for name in rows[0]}
-            )
+            curves[path.stem.split("-")[0]].append({name: np.array([float(r[name]) for r in rows]) for name in rows[0]})
     if not curves:
         return
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -36,7 +34,7 @@ def plot(folder: Path, task: Task) -> None:
         panel.axhline(task.threshold, color="0.6", linewidth=0.8, linestyle="--")
         panel.set_xlabel(label)
     panels[0].locator_params(axis="x", nbins=4)
-    panels[0].set_ylabel("return, last 100 training episodes")
+    panels[0].set_ylabel(f"return, last {task.last} training episodes")
     panels[-1].set_xscale("log")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from methods import build, build_envs
@@ -13,10 +13,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 OFF_POLICY_STEPS = 320  # of a turn; a turn of PPO is an iteration
 
 
-def measure(tasks: Mapping[str, Task], methods: Sequence[str] | None, repetitions: int) -> Iterator[dict[str, Any]]:
+def measure(tasks: Mapping[str, Task], repetitions: int) -> Iterator[dict[str, Any]]:
     """Medians over repetitions, of training from where the last turn ended; the first turn of each is not counted."""
     for name, task in tasks.items():
-        models = {method: prepare(task, method) for method in task.methods if methods is None or method in methods}
+        models = {method: prepare(task, method) for method in task.methods}
         speeds: dict[str, list[float]] = {method: [] for method in models}
         for _ in range(repetitions):
             for method, model in models.items():

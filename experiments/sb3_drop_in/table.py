@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from methods import LABELS
 from plot import plot
 from settings import TASKS, Task
 from speed import measure
-from training import train
+from training import POINTS, train
 
 from memrl.agents.runs import versions
 
@@ -76,14 +76,17 @@ def write_table(results: Path) -> None:
                 groups[row["method"], int(row["steps"])].append(row)
         if groups:
             measured = {row["method"]: row for row in speeds if row["task"] == name}
-            lines = [line(group, task, measured.get(method)) for (method, _), group in in_order(groups, task)]
+            lines = []
+            for (method, steps), group in sorted(groups.items(), key=lambda item: task.methods.index(item[0][0])):
+                curves = [read(curve_path(results, name, method, int(row["seed"]), steps)) for row in group]
+                lines.append(line(group, curves, task, measured.get(method)))
             parts.append("\n".join([f"## {task.title}\n", *header(task), *lines]) + "\n")
     parts.append(notes(speeds))
     (results / "table.md").write_text("\n".join(parts), encoding="utf-8")
 
 
-def in_order(groups: dict[tuple[str, int], list[Row]], task: Task) -> Iterable[tuple[tuple[str, int], list[Row]]]:
-    return sorted(groups.items(), key=lambda item: (task.methods.index(item[0][0]), item[0][1]))
+def curve_path(results: Path, name: str, method: str, seed: int, steps: int) -> Path:
+    return results / name / f"{method}-{seed}-{steps}.csv"
 
 
 def header(task: Task) -> list[str]:
@@ -102,12 +105,13 @@ def header(task: Task) -> list[str]:
     return ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
 
 
-def line(group: Sequence[Row], task: Task, measured: Row | None) -> str:
+def line(group: Sequence[Row], curves: Sequence[Sequence[Row]], task: Task, measured: Row | None) -> str:
     returns = [float(row["return"]) for row in group]
     method = group[0]["method"]
     label = LABELS[method]
     label += f", {task.stack} steps" if method == "stack" else ""
     label += f", {task.window} steps" if method.startswith("window") else ""
+    reached = [point for curve in curves if (point := first_at(curve, task)) is not None]
     speed = statistics.median(int(row["steps"]) / float(row["cpu_seconds"]) for row in group)
     cells = (
         label,
@@ -115,8 +119,8 @@ def line(group: Sequence[Row], task: Task, measured: Row | None) -> str:
         f"{min(returns):.2f}, {max(returns):.2f}",
         len(group),
         f"{int(group[0]['steps']):,}",
-        to_threshold(group, "steps_to_threshold"),
-        to_threshold(group, "cpu_seconds_to_threshold"),
+        mean_of(reached, "env_steps", len(group)),
+        mean_of(reached, "cpu_seconds", len(group)),
         f"{speed:,.0f}",
         f"{float(measured['steps_per_s']):,.0f}" if measured else "",
         f"{int(group[0]['parameters']):,}",
@@ -124,22 +128,27 @@ def line(group: Sequence[Row], task: Task, measured: Row | None) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def to_threshold(group: Sequence[Row], column: str) -> str:
-    reached = [float(row[column]) for row in group if row[column] != ""]
-    if not reached:
+def first_at(curve: Sequence[Row], task: Task) -> Row | None:
+    """The first point of a curve that is at the threshold."""
+    full = (row for row in curve if int(row["episodes"]) >= task.last)
+    return next((row for row in full if float(row["return"]) >= task.threshold), None)
+
+
+def mean_of(points: Sequence[Row], column: str, seeds: int) -> str:
+    if not points:
         return "never"
-    some = "" if len(reached) == len(group) else f" ({len(reached)} of {len(group)})"
-    return f"{statistics.mean(reached):,.0f}{some}"
+    some = "" if len(points) == seeds else f" ({len(points)} of {seeds})"
+    return f"{statistics.mean(float(point[column]) for point in points):,.0f}{some}"
 
 
 def notes(speeds: Sequence[Row]) -> str:
     idle = f" ({speeds[0]['machine']})" if speeds else ", not measured yet"
     return f"""\
 Return: mean over seeds of {EPISODES} episodes of the deterministic policy on seeds that training never has, then the
-lowest and the highest seed. Steps to, seconds to: until the mean return of the last 100 training episodes reached it;
-the mean over the seeds that did, and how many did where not all. Seconds, and steps/s of whole trainings (the median of
-the seeds), are CPU time of one thread, taken while other work shared the machine. steps/s, idle: `--speed`, all methods
-in turns in one process{idle}.
+lowest and the highest seed. Steps to, seconds to: until the mean return of the last 100 training episodes (SAC: 10)
+reached it, looked at {POINTS} times in a training; the mean over the seeds that did, and how many did where not all.
+Seconds, and steps/s of whole trainings (the median of the seeds), are CPU time of one thread, taken while other work
+shared the machine. steps/s, idle: `--speed`, all methods in turns in one process{idle}.
 
 {", ".join(f"{name} {version}" for name, version in versions().items())}.
 """
@@ -164,32 +173,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
 
-    tasks = {name: TASKS[name] for name in given.task or TASKS}
-    if given.quick:
-        tasks = {name: quick(task) for name, task in tasks.items()}
-        given.seeds, given.steps = 1, given.steps or 128
+    seeds, steps = (1, given.steps or 128) if given.quick else (given.seeds, given.steps)
+    chosen = {name: replace(TASKS[name], steps=steps or TASKS[name].steps) for name in given.task or TASKS}
+    for name, task in chosen.items():
+        wanted = [method for method in task.methods if not given.method or method in given.method]
+        chosen[name] = replace(quick(task) if given.quick else task, methods=tuple(wanted))
     if given.speed:
-        for row in measure(tasks, given.method, repetitions=1 if given.quick else 3):
+        for row in measure(chosen, repetitions=1 if given.quick else 3):
             print(*row.values(), flush=True)
             replace_row(results / "speed.csv", row)
     else:
-        done = {key(row) for row in read(results / "runs.csv")}
-        for name, task in tasks.items():
-            task = replace(task, steps=given.steps or task.steps)
-            (results / name).mkdir(exist_ok=True)
-            for seed in range(given.seeds):
-                for method in task.methods:
-                    if (given.method and method not in given.method) or (name, method, seed, task.steps) in done:
-                        continue
-                    curve = results / name / f"{method}-{seed}.csv"
-                    row = train(task, name, method, seed, curve, 2 if given.quick else EPISODES)
+        train_all(chosen, seeds, results, 2 if given.quick else EPISODES)
+    write_table(results)
+    for name in chosen:
+        plot(results / name, replace(TASKS[name], steps=chosen[name].steps))
+    print(f"table: {results / 'table.md'}")
+
+
+def train_all(tasks: Mapping[str, Task], seeds: int, results: Path, episodes: int) -> None:
+    """Every method with every seed, but for those that stand in runs.csv."""
+    done = {key(row) for row in read(results / "runs.csv")}
+    for name, task in tasks.items():
+        (results / name).mkdir(exist_ok=True)
+        for seed in range(seeds):
+            for method in task.methods:
+                if (name, method, seed, task.steps) not in done:
+                    curve = curve_path(results, name, method, seed, task.steps)
+                    row = train(task, name, method, seed, curve, episodes)
                     add(results / "runs.csv", row)
                     print(*row.values(), flush=True)
                     write_table(results)
-    write_table(results)
-    for name in tasks:
-        plot(results / name, TASKS[name])
-    print(f"table: {results / 'table.md'}")
 
 
 if __name__ == "__main__":

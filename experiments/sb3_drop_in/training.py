@@ -21,8 +21,6 @@ COLUMNS = (
     "return",
     "episodes",
     "cpu_seconds",
-    "steps_to_threshold",
-    "cpu_seconds_to_threshold",
     "parameters",
 )
 CURVE = ("env_steps", "cpu_seconds", "episodes", "return")
@@ -30,12 +28,11 @@ POINTS = 40  # rows of a curve
 
 
 class Curve(BaseCallback):
-    """Write the mean return of the last 100 training episodes as it goes; note when it reaches the threshold."""
+    """Write the mean return of the last training episodes as it goes."""
 
     def __init__(self, path: Path, task: Task) -> None:
         super().__init__()
-        self.path, self.threshold, self.every = path, task.threshold, max(1, task.steps // POINTS)
-        self.reached: tuple[int, float] | None = None
+        self.path, self.every = path, max(1, task.steps // POINTS)
         self.episodes = self.due = 0
         self.began = time.process_time()
 
@@ -43,12 +40,9 @@ class Curve(BaseCallback):
         self.path.write_text(",".join(CURVE) + "\n", encoding="utf-8")
 
     def _on_step(self) -> bool:
-        ended = int(np.sum(self.locals["dones"]))
-        self.episodes += ended
+        self.episodes += int(np.sum(self.locals["dones"]))
         last = [episode["r"] for episode in self.model.ep_info_buffer or []]
         seconds = round(time.process_time() - self.began, 1)
-        if ended and self.reached is None and self.episodes >= 100 and np.mean(last) >= self.threshold:
-            self.reached = self.num_timesteps, seconds
         if self.num_timesteps >= self.due and last:
             self.due += self.every
             with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -79,7 +73,6 @@ def train(task: Task, name: str, method: str, seed: int, curve: Path, episodes: 
     seconds = time.process_time() - watch.began
     copies = build_envs(task, method, min(50, episodes), env_seed(seed, evaluation=True))
     mean, _ = evaluate_policy(model, copies, episodes)
-    steps, spent = watch.reached or ("", "")
     parameters = sum(parameter.numel() for parameter in model.policy.parameters() if parameter.requires_grad)
-    row = (name, method, seed, task.steps, round(float(mean), 4), episodes, round(seconds, 1), steps, spent, parameters)
+    row = (name, method, seed, task.steps, round(float(mean), 4), episodes, round(seconds, 1), parameters)
     return dict(zip(COLUMNS, row, strict=True))
