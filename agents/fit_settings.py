@@ -134,10 +134,8 @@ def build(settings: FitSettings) -> Fitting:
 
 def _route(settings: FitSettings, core: type[Any], task: type[Any]) -> dict[str, dict[str, Any]]:
     """The options in `--set` by whose they are, `--steps` among the recipe's."""
-    known: dict[str, dict[str, Any]] = {
-        whose: {option.name: hint for option, hint in config_hints(config)}
-        for whose, config in zip(_WHOSE, (core, task, Recipe), strict=True)
-    }
+    configs: dict[str, type[Any]] = {"core": core, "task": task, "recipe": Recipe}
+    known = {whose: {option.name: hint for option, hint in config_hints(config)} for whose, config in configs.items()}
     routed: dict[str, dict[str, Any]] = {whose: {} for whose in _WHOSE}
     for key, value in settings.set.items():
         whose, name = _owner(key, settings, known)

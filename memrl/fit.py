@@ -8,7 +8,7 @@ result = fit(task, head, task.recipe("ntm"))
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -61,6 +61,7 @@ def fit(
     seed: int = 0,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    tests: Sequence[str] | None = None,
 ) -> FitResult:
     """Train a head on a task, keep its best weights, and score them.
 
@@ -71,6 +72,7 @@ def fit(
         seed: of the training data. Weights and dropout come from torch's own generator: seed it before making the head.
         report: called after every step.
         stop: asked before every step whether to stop at once; the weights then stay as they are.
+        tests: test sets to score at the end; None: all of the task's.
 
     Raises:
         FloatingPointError: the loss is no finite number any more.
@@ -101,7 +103,8 @@ def fit(
             report(progress)
     teach.keep_best()
     batch_size = max(recipe.batch_size, EVALUATION_BATCH)
-    result.scores = {split: evaluate(task, head, split, batch_size) for split in ("valid", *task.tests)}
+    splits = ("valid", *(task.tests if tests is None else tests))
+    result.scores = {split: evaluate(task, head, split, batch_size) for split in splits}
     return result
 
 

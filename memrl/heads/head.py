@@ -77,7 +77,8 @@ class Head(nn.Module, ABC):
         """
         if bool(batch.reset[0].all()):
             state = None  # so that batches of fresh sequences may differ in size
-        return self(batch.inputs, state, batch.reset, batch.lengths)
+        answered: tuple[Tensor, State] = self(batch.inputs, state, batch.reset, batch.lengths)
+        return answered
 
     def remember(
         self, inputs: Tensor, state: State | None, reset: Tensor | None, lengths: Tensor | None
@@ -102,14 +103,13 @@ class Head(nn.Module, ABC):
             reset[0] = state is None
         if state is None:
             state = self.core.initial_state(rows)
-        if lengths is None:
-            return self.core(x, state, reset)
-        lengths = _checked(lengths, steps, rows)
-        if reset[1:].any():
-            y, after = self.core(x, state, reset)
-            if bool((lengths < steps).any()):
+        if lengths is not None:
+            lengths = _checked(lengths, steps, rows)
+            if bool(reset[1:].any()) and bool((lengths < steps).any()):
                 raise ValueError("lengths: given beside resets in the middle; pad with short sequences or with none")
-            return y, after
+        if lengths is None or bool((lengths == steps).all()):
+            whole: tuple[Tensor, State] = self.core(x, state, reset)
+            return whole
         # Rows drop out of the batch where their sequence ends, longest first.
         ordered, order = lengths.sort(descending=True, stable=True)
         state = tree.where(reset[0], self.core.initial_state(rows), state)

@@ -50,13 +50,14 @@ class StoryAnswer(Head):
         self, core: MemoryCore[Any], num_answers: int, encoder: nn.Module | None = None, *, tied: bool = False
     ) -> None:
         super().__init__(core, num_answers, encoder)
+        self.tied = tied
         if tied:
             weight = core.answer_weight if isinstance(core, Recalls) else None
             if weight is None or weight.shape != self.output.weight.shape:
                 shape = None if weight is None else tuple(weight.shape)
                 raise ValueError(f"tied: a core with an answer_weight of {num_answers} words needed, it is {shape}")
-            self.output = nn.Linear(core.output_size, num_answers, bias=False)
-            self.output.weight = weight
+            # One parameter under two names could not be saved as safetensors: it stays the core's alone.
+            del self.output
 
     def forward(
         self,
@@ -71,7 +72,7 @@ class StoryAnswer(Head):
         at = last.to(inputs.device), torch.arange(rows, device=inputs.device)
         if not isinstance(self.core, Recalls) or (reset is not None and bool(reset[1:].any())):
             y, state = self.remember(inputs, state, reset, lengths)
-            return self.output(y[at]), state
+            return self.score(y[at]), state
         x: Tensor = self.encoder(inputs)
         start = self.core.initial_state(rows)
         if state is None:
@@ -80,7 +81,14 @@ class StoryAnswer(Head):
             state = tree.where(reset[0], start, state)
         state = self.core.keep(x, state, last)
         y, _ = self.core.read(x[at], state)
-        return self.output(y), self.core.keep(x[at].unsqueeze(0), state)
+        return self.score(y), self.core.keep(x[at].unsqueeze(0), state)
+
+    def score(self, y: Tensor) -> Tensor:
+        """Logits (..., num_answers) from outputs of the core (..., O)."""
+        if isinstance(self.core, Recalls) and self.tied and self.core.answer_weight is not None:
+            return F.linear(y, self.core.answer_weight)
+        logits: Tensor = self.output(y)
+        return logits
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of numbers of answers (B,)."""

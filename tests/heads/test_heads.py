@@ -219,3 +219,13 @@ def test_a_core_moves_from_a_head_to_an_agent_and_back(name):
 def test_what_does_not_fit_is_said(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_lengths_go_with_resets_in_the_middle_only_where_nothing_is_padded():
+    tagger = Tagger(small_core("gru"), 3, embedding())
+    reset = torch.zeros(STEPS, ROWS, dtype=torch.bool)
+    reset[0] = reset[2, 1] = True
+    whole = torch.full((ROWS,), STEPS)
+    torch.testing.assert_close(tagger(tokens(), reset=reset, lengths=whole)[0], tagger(tokens(), reset=reset)[0])
+    with pytest.raises(ValueError, match="lengths: given beside resets in the middle"):
+        tagger(tokens(), reset=reset, lengths=LENGTHS)
