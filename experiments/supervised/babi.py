@@ -136,7 +136,7 @@ def train_memory_networks(
     seconds = time.perf_counter() - began
     results = []
     for seed, head in zip(seeds, networks.heads, strict=True):
-        row: dict[str, Any] = {"task": task.tasks, "seed": seed}
+        row: dict[str, Any] = {"task": parse_tasks(task.tasks)[0], "seed": seed}
         for part in ("train", "valid", "test"):
             with torch.no_grad():
                 scores = task.scores(head.eval(), task.evaluation(part, 100))
@@ -152,7 +152,7 @@ def memn2n(options: argparse.Namespace) -> None:
         seeds = [seed for seed in range(options.seeds) if seed not in there]
         if not seeds:
             continue
-        task = cast(BabiSentences, make_task("babi_sentences", tasks=str(number)))
+        task = cast(BabiSentences, make_task("babi_sentences", tasks=f"qa{number}"))
         schedule = (1, 1) if options.quick else (20, 100)
         _, rows = train_memory_networks(task, seeds, *schedule)
         append(file, rows)
@@ -195,7 +195,7 @@ def dnc(options: argparse.Namespace) -> None:
         if read(file, number):
             continue
         torch.manual_seed(0)
-        task = make_task("babi", tasks=str(number))
+        task = make_task("babi", tasks=f"qa{number}")
         core = make_core("dnc", task.input_size, **{**task.core_options["dnc"], "num_slots": 32, "num_reads": 2})
         head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50)
         looks: list[Progress] = []
@@ -227,7 +227,7 @@ def picture(options: argparse.Namespace) -> None:
     from matplotlib import pyplot as plt
 
     number = 2 if options.tasks == "1-20" else parse_tasks(options.tasks)[0]
-    task = cast(BabiSentences, make_task("babi_sentences", tasks=str(number)))
+    task = cast(BabiSentences, make_task("babi_sentences", tasks=f"qa{number}"))
     networks, rows = train_memory_networks(
         task, range(min(3, options.seeds)), *((1, 1) if options.quick else (20, 100))
     )
@@ -249,7 +249,7 @@ def picture(options: argparse.Namespace) -> None:
         with torch.no_grad():
             x = head.encoder(inputs)
             u, weights = core.read(x[-1], core.keep(x[:-1], core.initial_state(1)))
-            answer = spell[int(head.output(u).argmax())]
+            answer = spell[int(head.score(u).argmax())]
         axis.imshow(weights[0, :, -len(told) :].T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axis.set_xticks(range(weights.shape[1]), [f"hop {hop + 1}" for hop in range(weights.shape[1])])
         axis.set_yticks(range(len(told)), [" ".join(story[place].words[:-1]) for place in told])

@@ -28,7 +28,7 @@ class Babi(Task):
     validation. With several tasks one network learns them jointly.
     """
 
-    tasks: str = "1"  # which of the 20: "1", "1,4,6" or "1-20"
+    tasks: str = "qa1"  # which of the 20: qa1, or several as in qa1,qa4 or qa1-20
     data: str = ""  # folder of the files of all tasks; "" is babi/en-10k in the folder that MEMRL_DATA names
     embedding_size: int = 64  # width of a word's vector, learned with the rest
 

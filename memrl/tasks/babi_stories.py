@@ -69,20 +69,22 @@ def _line(place: str, text: str) -> tuple[int, Line]:
 
 
 def parse_tasks(tasks: str) -> tuple[int, ...]:
-    """Which of the 20 tasks are meant: "1", "1,4,6" or "1-20".
+    """Which of the 20 tasks are meant: "qa1", "qa1,qa4" or "qa1-20".
 
     Raises:
         ValueError: anything else.
 
-    >>> parse_tasks("1,4-6")
+    >>> parse_tasks("qa1,qa4-6")
     (1, 4, 5, 6)
     """
     chosen: list[int] = []
     for part in tasks.split(","):
-        ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        ends = re.fullmatch(r"\s*(?:qa)?(\d+)(?:-(?:qa)?(\d+))?\s*", part)
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, 0)
         if not 1 <= first <= last <= NUM_TASKS:
-            raise ValueError(f"tasks: {tasks!r} given, numbers from 1 to {NUM_TASKS} needed, as in 1 or 1,4,6 or 1-20")
+            raise ValueError(
+                f"tasks: {tasks!r} given, from qa1 to qa{NUM_TASKS} needed, as in qa1 or qa1,qa4 or qa1-20"
+            )
         chosen += range(first, last + 1)
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"tasks: {tasks!r} names a task twice")

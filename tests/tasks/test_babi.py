@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from memrl import make_core
 from memrl.heads import IGNORED, Classifier, StoryAnswer
@@ -95,11 +96,17 @@ def test_missing_files_say_where_to_get_them(tmp_path):
         load_stories(tmp_path, 4, "test")
 
 
-@pytest.mark.parametrize("tasks", ["", "0", "21", "a", "3-1", "1,", "1-2-3"])
+def test_tasks_are_named():
+    assert parse_tasks("qa3") == (3,)
+    assert parse_tasks("1, 20") == (1, 20)
+    assert parse_tasks("qa18-qa20,qa2") == (18, 19, 20, 2)
+
+
+@pytest.mark.parametrize("tasks", ["", "qa", "qa1qa2", "0", "21", "a", "3-1", "1,", "1-2-3"])
 def test_tasks_that_do_not_exist_are_refused(tasks):
-    with pytest.raises(ValueError, match=f"tasks: '{tasks}' given, numbers from 1 to 20 needed"):
+    with pytest.raises(ValueError, match=f"tasks: '{tasks}' given, from qa1 to qa20 needed"):
         parse_tasks(tasks)
-    with pytest.raises(ValueError, match="numbers from 1 to 20 needed"):
+    with pytest.raises(ValueError, match="from qa1 to qa20 needed"):
         make_task("babi_sentences", tasks=tasks)
     with pytest.raises(ValueError, match="names a task twice"):
         parse_tasks("1-3,2")
@@ -120,7 +127,7 @@ def test_published_counts():
 
 
 def test_sentences_and_their_question(folder):
-    task = make_task("babi_sentences", tasks="2", data=str(folder), num_sentences=2)
+    task = make_task("babi_sentences", tasks="qa2", data=str(folder), num_sentences=2)
     (batch,) = task.evaluation("test", 10)
     spell = ["", *task.vocabulary]
 
@@ -138,7 +145,7 @@ def test_sentences_and_their_question(folder):
 
 
 def test_the_last_tenth_is_for_validation(folder):
-    task = make_task("babi_sentences", tasks="2", data=str(folder))
+    task = make_task("babi_sentences", tasks="qa2", data=str(folder))
     assert [sum(len(batch.targets) for batch in task.evaluation(part, 4)) for part in ("train", "valid")] == [15, 2]
     batches = task.train(4, seed=0)
     learned = torch.cat([next(batches).targets for _ in range(15)])  # four passes
@@ -177,7 +184,7 @@ def words_to_logits(p, width, hops, story, question):
 
 
 def test_answers_are_those_of_the_paper(folder):
-    task = make_task("babi_sentences", tasks="2", data=str(folder))
+    task = make_task("babi_sentences", tasks="qa2", data=str(folder))
     torch.manual_seed(0)
     core = make_core("memn2n", task.input_size, hidden_size=4, num_slots=3, num_hops=2, position_encoding=True)
     head = task.head(core).double()
@@ -227,6 +234,16 @@ def test_an_answer_that_cannot_be_tied_is_refused():
         StoryAnswer(make_core("memn2n", 4, tying="layerwise"), 4, tied=True)
 
 
+def test_a_tied_head_can_be_saved(tmp_path):
+    """Files of weights do not take one parameter under two names."""
+    head = StoryAnswer(make_core("memn2n", 6, hidden_size=4), 6, tied=True)
+    save_file(head.state_dict(), tmp_path / "head.safetensors")
+    loaded = StoryAnswer(make_core("memn2n", 6, hidden_size=4), 6, tied=True)
+    loaded.load_state_dict(load_file(tmp_path / "head.safetensors"))
+    x = torch.randn(3, 2, 6)
+    assert torch.equal(loaded(x)[0], head(x)[0])
+
+
 def test_bags_do_not_count_padding():
     bags = BagsOfWords(4)
     assert torch.equal(bags(torch.tensor([[[3, 1]]])), bags(torch.tensor([[[3, 1, 0, 0]]])))
@@ -237,7 +254,7 @@ def test_bags_do_not_count_padding():
 
 
 def test_words_and_what_is_due(folder):
-    task = make_task("babi", tasks="2", data=str(folder))
+    task = make_task("babi", tasks="qa2", data=str(folder))
     (batch,) = task.evaluation("test", 10)
     stories = list(read_babi(folder / "qa2_made-up_test.txt"))
     spell = {number: word for word, number in number_words(stories).items()} | {int(batch.inputs.max()): "-"}
@@ -258,7 +275,7 @@ def test_words_and_what_is_due(folder):
 
 def test_wrong_words_are_counted(folder):
     """Of the four words that are due in the test, two are right."""
-    task = make_task("babi", tasks="2", data=str(folder))
+    task = make_task("babi", tasks="qa2", data=str(folder))
     head = task.head(make_core("none", task.input_size))
     batches = list(task.evaluation("test", 1))
     answers = iter([1, 0, 1, 0])
@@ -286,7 +303,7 @@ def study():
 
 
 def test_networks_side_by_side_are_the_heads(study, folder):
-    task = make_task("babi_sentences", tasks="2", data=str(folder))
+    task = make_task("babi_sentences", tasks="qa2", data=str(folder))
     networks = study.Networks(task, range(3))
     networks.core.eval()
     questions = networks.tell(networks.encode(task, "train"))
@@ -302,7 +319,7 @@ def test_networks_side_by_side_are_the_heads(study, folder):
 
 def test_networks_learn_as_one_alone_does(study, folder):
     """One update of three networks side by side, and of the second head alone by torch's own optimiser."""
-    task = make_task("babi_sentences", tasks="2", data=str(folder))
+    task = make_task("babi_sentences", tasks="qa2", data=str(folder))
     networks = study.Networks(task, range(3))
     networks.core.eval()
     alone = study.Networks(task, [1]).heads[0].eval()
