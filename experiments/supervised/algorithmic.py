@@ -8,7 +8,6 @@ trained again. `--quick` takes seconds and only shows that it runs.
 """
 
 import argparse
-import csv
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import append, read
 
 from memrl import make_core
 from memrl.fit import FitResult, Progress, fit, on_device
@@ -119,22 +119,6 @@ def curve(core: str, seed: int, result: FitResult) -> Iterator[dict[str, Any]]:
             "sequences": look.sequences,
             "bits": round(look.valid["bits_per_sequence"], 3),
         }
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, lines: list[dict[str, Any]]) -> None:
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, lines[0])
-        if new:
-            writer.writeheader()
-        writer.writerows(lines)
 
 
 def main() -> None:

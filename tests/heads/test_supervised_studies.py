@@ -1,0 +1,38 @@
+"""The studies of the algorithmic and graph tasks run, keep what is done, and draw what a memory did."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+STUDIES = Path(__file__).resolve().parents[2] / "experiments" / "supervised"
+
+
+def run(script: str, *words: object) -> str:
+    command = [sys.executable, STUDIES / script, *map(str, words), "--quick", "--seeds", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_algorithmic_writes_table_curves_and_picture_once(tmp_path):
+    words = ("algorithmic.py", "copy", "--cores", "ntm,lstm", "--out", tmp_path)
+    assert "ntm seed 0: 8 sequences" in run(*words)
+    rows = table(tmp_path / "copy" / "table.csv")
+    assert [row["core"] for row in rows] == ["ntm", "lstm"]
+    assert all(70 < float(row["bits_10"]) < 90 for row in rows)  # 80 bits, guessed
+    assert len(table(tmp_path / "copy" / "curves.csv")) == 4
+    assert (tmp_path / "copy" / "weights_ntm.png").read_bytes().startswith(b"\x89PNG")
+    assert run(*words) == ""  # nothing is trained again
+
+
+def test_graph_traversal_writes_table_and_curve(tmp_path):
+    run("graph_traversal.py", "--cores", "dnc", "--out", tmp_path)
+    (row,) = table(tmp_path / "graph_traversal" / "table.csv")
+    assert (row["core"], row["sequences"], row["lesson"]) == ("dnc", "64", "1")
+    assert float(row["routes"]) < 0.1
+    (look,) = table(tmp_path / "graph_traversal" / "curves.csv")
+    assert (look["batches"], look["lesson"]) == ("2", "1")
