@@ -6,6 +6,7 @@ agents do. The step of every scalar is a batch.
 """
 
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +131,10 @@ def prepare(settings: FitSettings) -> Fitting:
         batch = next(on_device(task.lesson(0).train(fitting.recipe.batch_size, settings.seed), head))
         head.loss(head.answer(batch)[0], batch.targets)
         for split in ("valid", *task.tests):
-            next(iter(task.evaluation(split, 1)))
+            batch = next(on_device(task.evaluation(split, 1), head))
+        with warnings.catch_warnings(action="ignore"):  # one sequence is too few for some scores, but enough to try
+            task.scores(head.eval(), [batch])
+    head.train()
     return fitting
 
 

@@ -92,7 +92,11 @@ def test_a_signal_saves_what_was_learned(tmp_path, capsys, monkeypatch, signum):
             os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(fit, "_record", record)
-    code, out, _ = run(capsys, "copy", "--core", "gru", "--steps", "1000", "--run-dir", str(tmp_path), *SMALL)
+    previous = signal.signal(signum, signal.SIG_DFL)  # a shell's background job ignores SIGINT
+    try:
+        code, out, _ = run(capsys, "copy", "--core", "gru", "--steps", "1000", "--run-dir", str(tmp_path), *SMALL)
+    finally:
+        signal.signal(signum, previous)
     assert code == 128 + signum
     (folder,) = (tmp_path / "copy" / "gru").iterdir()
     assert "after 5 batches" in out
