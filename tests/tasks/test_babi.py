@@ -349,7 +349,7 @@ def test_the_study_runs_and_does_nothing_twice(study, folder, tmp_path, monkeypa
 
 def test_the_table_has_the_network_that_validation_chooses(study):
     networks = [(1, 0.5, 0.1, 7.0), (1, 0.1, 0.9, 4.0), (1, 0.3, 0.2, 9.0), (4, 0.2, 0.2, 8.0)]
-    keys = ("task", "valid_loss", "train_loss", "test_error", "seconds_of_all")
+    keys = ("task", "valid_loss", "train_loss", "test_error", "cpu_seconds_of_all")
     rows = [dict(zip(keys, map(str, (*network, 5.0)), strict=True)) for network in networks]
     first, fourth, mean, failed = study.table(rows)
     assert (first["error"], first["by_training_loss"], first["median"], first["worst"], first["seeds"]) == (
