@@ -186,7 +186,7 @@ class FamilyTales:
         rng = np.random.default_rng(seed)
         while True:
             chain = pick(rng, pick(rng, self._chains))
-            facts = self._facts(rng, chain, chain)
+            facts = self._facts(rng, chain, chain, self._count(rng))
             name = self._names(rng, facts)
             yield Story(
                 [Fact(name[head], relation, name[tail]) for head, relation, tail in facts],
@@ -201,26 +201,29 @@ class FamilyTales:
             seed: of the random numbers, at least 0.
 
         Raises:
-            ValueError: nobody's grandparent is known, or no story about one can be told.
+            ValueError: stories of 2 facts, in which nobody else fits; nobody's grandparent is known; or no story about
+                one can be told.
         """
+        if self.num_facts[0] < 3:
+            raise ValueError(f"num_facts: {self.num_facts} given, claims need stories of at least 3 facts")
         if not self._grandparents:
             raise ValueError("facts: nobody's grandparents are among them, which claims are about")
         rng = np.random.default_rng(seed)
         while True:
-            verdict = pick(rng, VERDICTS)
+            # Drawn once, not anew at every try, or what is hard to tell would be rarer and give the verdict away.
+            verdict, chains, wanted = pick(rng, VERDICTS), pick(rng, self._grandparents), self._count(rng)
             for _ in range(1000):
-                if claim := self._claim(rng, verdict):
+                if claim := self._claim(rng, verdict, pick(rng, chains), wanted):
                     yield claim
                     break
             else:
                 raise ValueError(f"facts: too few to tell a story in which a claim is {verdict}")
 
-    def _claim(self, rng: np.random.Generator, verdict: str) -> Claim | None:
+    def _claim(self, rng: np.random.Generator, verdict: str, chain: Chain, wanted: int) -> Claim | None:
         """One try: None where the facts that came up do not make the claim what it should be."""
-        chain = pick(rng, pick(rng, self._grandparents))
         person, grandparent = chain.first.tail, chain.second.head
         told = chain if verdict != "unknown" else [pick(rng, chain)]
-        facts = self._facts(rng, chain, told)
+        facts = self._facts(rng, chain, told, wanted)
         people = {name for fact in facts for name in (fact.head, fact.tail)}
         others = [
             other
@@ -228,7 +231,7 @@ class FamilyTales:
             if self._male.get(other) == self._male[grandparent]
         ]
         # Somebody of the same sex is needed in every story, lest such stories are the refuted ones.
-        if not {person, grandparent} <= people or not others:
+        if len(facts) < wanted or not {person, grandparent} <= people or not others:
             return None
         if verdict == "unknown" and grandparent in grandparents(facts, person):
             return None
@@ -240,11 +243,13 @@ class FamilyTales:
             verdict,
         )
 
-    def _facts(self, rng: np.random.Generator, chain: Chain, told: Sequence[Fact]) -> list[Fact]:
-        """The facts of `told`, and others about the people around `chain`, in any order."""
+    def _count(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(self.num_facts[0], self.num_facts[1] + 1))
+
+    def _facts(self, rng: np.random.Generator, chain: Chain, told: Sequence[Fact], wanted: int) -> list[Fact]:
+        """The facts of `told`, and others about the people around `chain`, in any order; `wanted` if there are."""
         facts = list(told)
         people = [chain.first.tail, chain.first.head, chain.second.head]
-        wanted = int(rng.integers(self.num_facts[0], self.num_facts[1] + 1))
         for _ in range(10 * wanted):
             if len(facts) == wanted:
                 break

@@ -231,32 +231,59 @@ def best_guess(train, test, seen, answer):
     return sum(guess == answer(tale) for guess, tale in zip(guesses, test, strict=True)) / len(test)
 
 
+SHORT = {"num_facts": (3, 4), "num_names": 6}  # where little can be told, what is told gives away most
+
+
 def test_queries_without_facts_are_left_to_chance(parts):
-    train, test = stories_of(parts, "train", 3000), stories_of(parts, "test", 2000)
+    train, test = stories_of(parts, "train", 6000, seed=0, **SHORT), stories_of(parts, "test", 3000, seed=1, **SHORT)
     for seen, names in (
-        (lambda story: None, 10),
-        (lambda story: story.query[1:], 10),
-        (lambda story: story.query.person, 9),  # nobody is the answer to a question about himself
-        (lambda story: len(story.facts), 10),
+        (lambda story: None, 6),
+        (lambda story: story.query[1:], 6),
+        (lambda story: story.query.person, 5),  # nobody is the answer to a question about himself
+        (lambda story: story.query, 5),
+        (lambda story: len(story.facts), 6),
     ):
-        chance, deviation = 1 / names, (1 / names * (1 - 1 / names) / 2000) ** 0.5
-        assert best_guess(train, test, seen, lambda story: story.answer) == pytest.approx(chance, abs=4 * deviation)
+        chance, deviation = 1 / names, (1 / names * (1 - 1 / names) / 3000) ** 0.5
+        assert best_guess(train, test, seen, lambda story: story.answer) == pytest.approx(chance, abs=3 * deviation)
     pairs = Counter(story.query[1:] for story in test)
     assert len(pairs) > 100
-    assert max(pairs.values()) < 3 * 2000 / len(pairs), "no pair of relations is asked about much more than others"
+    assert max(pairs.values()) < 3 * 3000 / len(pairs), "no pair of relations is asked about much more than others"
 
 
 def test_claims_without_facts_are_left_to_chance(parts):
-    train, test = claims_of(parts, "train", 3000), claims_of(parts, "test", 2000)
-    deviation = (1 / 3 * 2 / 3 / 2000) ** 0.5
+    train, test = claims_of(parts, "train", 6000, seed=0, **SHORT), claims_of(parts, "test", 3000, seed=1, **SHORT)
+    deviation = (1 / 3 * 2 / 3 / 3000) ** 0.5
     for seen in (
         lambda claim: None,
         lambda claim: claim.query[1:],
-        lambda claim: (claim.query.person, claim.candidate),
-        lambda claim: (*claim.query[1:], claim.candidate),
+        lambda claim: (claim.query, claim.candidate),
         lambda claim: len(claim.facts),
     ):
-        assert best_guess(train, test, seen, lambda claim: claim.verdict) == pytest.approx(1 / 3, abs=4 * deviation)
+        assert best_guess(train, test, seen, lambda claim: claim.verdict) == pytest.approx(1 / 3, abs=3 * deviation)
+    # Every verdict on every kind of question, and in stories of every length, equally often.
+    for seen, kinds in ((lambda claim: claim.query[1:], 4), (lambda claim: len(claim.facts), 2)):
+        counts = Counter((seen(claim), claim.verdict) for claim in train)
+        assert len(counts) == 3 * kinds
+        share = 1 / (3 * kinds)
+        assert max(abs(count - 6000 * share) for count in counts.values()) < 3.5 * (6000 * share * (1 - share)) ** 0.5
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["family_query", "family_claim"])
+def test_no_training_draws_what_an_evaluation_draws(monkeypatch, name):
+    monkeypatch.setenv("MEMRL_DATA", str(DATA))
+    task = make_task(name)
+    seeds = []
+    told = type(task)._told
+    monkeypatch.setattr(type(task), "_told", lambda self, tales, seed: seeds.append(seed) or told(self, tales, seed))
+    for split in ("valid", "test"):
+        list(task.evaluation(split, 1000))
+    examined = set(seeds)
+    seeds.clear()
+    for seed in range(3):
+        next(task.train(1, seed))
+    assert len(set(seeds)) == 3
+    assert not examined & set(seeds)
 
 
 # --- the options
@@ -281,6 +308,8 @@ def test_too_few_facts_are_refused():
         FamilyTales([Fact("a", "father", "b")])
     with pytest.raises(ValueError, match="nobody's grandparents"):
         next(FamilyTales([Fact("a", "wife", "b"), Fact("c", "sister", "a")]).claims(0))
+    with pytest.raises(ValueError, match=r"num_facts: \(2, 8\) given, claims need stories of at least 3 facts"):
+        next(FamilyTales([Fact("a", "father", "b"), Fact("b", "father", "c")], num_facts=(2, 8)).claims(0))
     with pytest.raises(ValueError, match="too few to tell a story in which a claim is"):
         next(FamilyTales([Fact("a", "father", "b"), Fact("b", "father", "c")]).claims(0))
     with pytest.raises(ValueError, match=r"valid, test: 0\.5 and 0\.5 given"):
@@ -301,6 +330,12 @@ def test_task_refuses_options(name, options, message):
         make_task(name, **options)
 
 
+def test_claims_need_three_facts():
+    make_task("family_query", min_facts=2)
+    with pytest.raises(ValueError, match="min_facts: 2 given, at least 3 needed for claims"):
+        make_task("family_claim", min_facts=2)
+
+
 # --- what a core sees
 
 
@@ -311,7 +346,7 @@ def test_inputs_can_be_read_back(monkeypatch, name):
     task = make_task(name, thinking=1)
     batch = next(iter(task.evaluation("test", 200)))
     tales = task.tales("test")
-    told = list(islice(tales.stories(0) if name == "family_query" else tales.claims(0), 200))
+    told = list(islice(tales.stories(1) if name == "family_query" else tales.claims(1), 200))
     sizes = [10, 12, 10, 12, 1]
     assert batch.inputs.shape[2] == task.input_size == sum(sizes)
     for row, tale in enumerate(told):
