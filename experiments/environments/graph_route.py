@@ -1,12 +1,12 @@
-"""GraphRoute, traversal: shown how on random graphs that grow, then by reward alone, then on the London Underground.
+"""GraphRoute, traversal: shown how on random graphs, then by reward alone, and on the London Underground.
 
 `python experiments/environments/graph_route.py` trains each core with each seed on graphs of 6 nodes and routes of 3
 edges. First it imitates the environment's oracle on a curriculum (cross-entropy of the digits of the right edges, as
 the DNC paper trained its graph tasks), then MemoryPPO goes on from those weights with nothing but the reward.
 
-`--zone` goes on where the shown part ended, on larger and larger random graphs, and evaluates after each lesson on the
-whole of zone 1 of the London Underground, which the agent never saw; `MEMRL_DATA` says where its CSV is. No weight of a
-DNC depends on how many slots it has, so these grow with the graphs.
+`--zone` goes on where the shown part ended, with longer routes through random graphs, and evaluates after each lesson on
+the whole of zone 1 of the London Underground, which the agent never saw; `MEMRL_DATA` says where its CSV is. No weight
+of a DNC depends on how many slots it has, so there can be more of them from lesson to lesson.
 
 Rows go to results/graph_route/training.csv as they come, and to evaluation.csv at the end of each part; weights to
 runs/graph_route/, where they are found again: a part that is done is not trained again.
@@ -57,7 +57,7 @@ SMALL = (
     Lesson({"nodes": 6, "hops": (1, 3)}, 1000),
     Lesson(TASK, 400, right=0.98, learning_rate=1e-3),
 )
-# What an agent does with many slots it must learn with many, but small graphs will do.
+# What an agent does with many slots it must learn with many.
 LARGE = (
     Lesson({"nodes": 6, "hops": (1, 5)}, 250),
     Lesson({"nodes": (6, 8), "hops": (1, 7)}, 400, right=0.97, slots=32, copies=32, learning_rate=1e-3),
@@ -200,7 +200,7 @@ def train(core: str, seed: int, steps: int) -> None:
 
 
 def train_for_zone(core: str, seed: int) -> None:
-    """Larger and larger random graphs; after each lesson the whole of zone 1, with routes of 1 to 7 edges."""
+    """Longer routes and more slots; after each lesson the whole of zone 1, with routes of 1 to 7 edges."""
     before = weights_of(core, seed, "shown")
     for number, lesson in enumerate(LARGE, start=1):
         part = f"grown {number}"
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--cores", default="dnc,lstm,none", help="separated by commas (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=100_000, help="with the reward alone (default: %(default)s)")
-    parser.add_argument("--zone", action="store_true", help="go on with larger graphs, and evaluate on zone 1")
+    parser.add_argument("--zone", action="store_true", help="go on with longer routes, and evaluate on zone 1")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     RESULTS.mkdir(parents=True, exist_ok=True)
