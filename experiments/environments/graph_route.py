@@ -4,9 +4,9 @@
 edges. First it imitates the environment's oracle on a curriculum (cross-entropy of the digits of the right edges, as
 the DNC paper trained its graph tasks), then MemoryPPO goes on from those weights with nothing but the reward.
 
-`--zone` goes on where the shown part ended, with longer routes through random graphs, and evaluates after each lesson on
-the whole of zone 1 of the London Underground, which the agent never saw; `MEMRL_DATA` says where its CSV is. No weight
-of a DNC depends on how many slots it has, so there can be more of them from lesson to lesson.
+`--zone` goes on where the shown part ended, with longer routes through random graphs, and evaluates after each lesson
+on the whole of zone 1 of the London Underground, which the agent never saw; `MEMRL_DATA` says where its CSV is. No
+weight of a DNC depends on how many slots it has, so there can be more of them from lesson to lesson.
 
 Rows go to results/graph_route/training.csv as they come, and to evaluation.csv at the end of each part; weights to
 runs/graph_route/, where they are found again: a part that is done is not trained again.
