@@ -4,6 +4,7 @@ import csv
 import difflib
 import importlib
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_every_method_of_a_task_can_be_measured(study, tmp_path, task):
     measured = rows(tmp_path / "speed.csv")
     assert [row["method"] for row in measured][:2] == ["mlp", "stack"]
     assert all(float(row["steps_per_s"]) > 0 for row in measured)
+
+
+def test_the_table_is_that_of_the_runs(study, tmp_path):
+    kept = FOLDER / "results"
+    shutil.copytree(kept, tmp_path / "results")
+    sys.modules[study.__module__].write_table(tmp_path / "results")
+    tables = [(place / "table.md").read_text(encoding="utf-8").splitlines() for place in (kept, tmp_path / "results")]
+    assert tables[0][:-1] == tables[1][:-1]  # the last line has the versions of the libraries
 
 
 @pytest.mark.parametrize(("wrong", "said"), [(["--seeds", "0"], "at least 1"), (["--task", "tmaze"], "tmaze_10")])

@@ -6,7 +6,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-steps = int(sys.argv[1]) if len(sys.argv) > 1 else 150_000
+steps = int(sys.argv[1]) if len(sys.argv) > 1 else 120_000
 env = make_vec_env("memrl.envs:memrl/TMaze-v0", n_envs=32, seed=0)
 model = PPO(
     "MlpPolicy",
@@ -14,7 +14,9 @@ model = PPO(
     learning_rate=lambda left: 1e-3 * left,
     n_steps=64,
     batch_size=512,
+    n_epochs=4,
     ent_coef=0.01,
+    target_kl=0.03,
     seed=0,
     device="cpu",
 )

@@ -44,7 +44,7 @@ class Curve(BaseCallback):
         last = [episode["r"] for episode in self.model.ep_info_buffer or []]
         seconds = round(time.process_time() - self.began, 1)
         if self.num_timesteps >= self.due and last:
-            self.due += self.every
+            self.due = (self.num_timesteps // self.every + 1) * self.every
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 row = (self.num_timesteps, seconds, self.episodes, round(float(np.mean(last)), 4))
                 csv.writer(file).writerow(row)
