@@ -57,7 +57,9 @@ class MysteryPath(ArrayEnv):
     **Optimal return**: at most 1, and more than 0.99: that is what a player gets who remembers the path so far and all
     falls, and steps away from the border of the start first. **Best memoryless return**: unknown. The card has
     0.145, of a random policy that always steps forward inside and turns only at the borders. Gradient ascent over all
-    random policies, from there and from elsewhere, gained 0.002.
+    random policies, from there and from elsewhere, gained 0.002. It is not the best kind on every grid: with 2 x 2
+    tiles and 8 steps, exact returns are 0.500 by the best map from observations to actions, 0.591 by turns at the
+    borders, and 0.622 by the best of all that gradient ascent finds.
 
     The oracle knows the path.
 
