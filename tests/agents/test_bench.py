@@ -194,13 +194,13 @@ def test_core_and_peer_do_the_same_steps() -> None:
     peer, core = make_peer(5, slots=8), make_core("dnc", input_size=5, num_slots=8)
     seen: list[tuple[int, ...]] = []
     peer.rnns[0].register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape)))  # type: ignore[union-attr,index]
-    core.interface.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape)))
+    core.norm.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape)))
     reads = 4 * 16  # as many numbers from the memory on both sides
     peer_pass(peer, x)()
     assert seen == [(3, 1, 5 + reads)] * 6
     seen.clear()
     core_pass(core, x)()
-    assert seen == [(3, 128)] * 6  # what its controller hands to the interface, at every step
+    assert seen == [(3, core.interface.out_features)] * 6  # what its controller tells the memory, at every step
     assert x.grad is not None
     assert x.grad.abs().amin(dim=(1, 2)).min() > 0  # every step was gone back through
     for module in (peer, core):
