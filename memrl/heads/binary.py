@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head, State
+from memrl.heads.head import IGNORED, Head
 
 
 class BinaryVectors(Head):
@@ -31,17 +31,6 @@ class BinaryVectors(Head):
 
     def __init__(self, core: MemoryCore[Any], num_bits: int, encoder: nn.Module | None = None) -> None:
         super().__init__(core, num_bits, encoder)
-
-    def forward(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        reset: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """Logits (T, B, num_bits); their sigmoid is the probability of a 1."""
-        y, state = self.remember(inputs, state, reset, lengths)
-        return self.output(y), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy of targets (T, B, num_bits) not IGNORED: summed over a sequence, mean over B."""

@@ -47,7 +47,6 @@ class Head(nn.Module, ABC):
         self.core = core
         self.output = nn.Linear(core.output_size, num_outputs)
 
-    @abstractmethod
     def forward(
         self,
         inputs: Tensor,
@@ -55,7 +54,7 @@ class Head(nn.Module, ABC):
         reset: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Logits, and the state after each row's last step.
+        """Logits, here of every step (T, B, ...) and of any value on padding, and the state after each row's last step.
 
         Args:
             inputs: what the encoder takes, (T, B, ...).
@@ -63,6 +62,8 @@ class Head(nn.Module, ABC):
             reset: true where a sequence opens, bool, (T, B); None is at step 0 if there is no state, else nowhere.
             lengths: steps of each row, 1 to T, whole numbers, (B,); None is T for all.
         """
+        y, state = self.remember(inputs, state, reset, lengths)
+        return self.output(y), state
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from memrl import tree
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head, State
+from memrl.heads.head import IGNORED, Head
 
 
 class NextToken(Head):
@@ -32,17 +32,6 @@ class NextToken(Head):
 
     def __init__(self, core: MemoryCore[Any], vocabulary: int, encoder: nn.Module | None = None) -> None:
         super().__init__(core, vocabulary, nn.Embedding(vocabulary, core.input_size) if encoder is None else encoder)
-
-    def forward(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        reset: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """Logits (T, B, vocabulary) of the token after each."""
-        y, state = self.remember(inputs, state, reset, lengths)
-        return self.output(y), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of tokens (T, B) that are not IGNORED."""

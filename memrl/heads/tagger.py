@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head, State
+from memrl.heads.head import IGNORED, Head
 
 
 class Tagger(Head):
@@ -30,17 +30,6 @@ class Tagger(Head):
 
     def __init__(self, core: MemoryCore[Any], num_tags: int, encoder: nn.Module | None = None) -> None:
         super().__init__(core, num_tags, encoder)
-
-    def forward(
-        self,
-        inputs: Tensor,
-        state: State | None = None,
-        reset: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """Logits (T, B, num_tags), of any value on padding."""
-        y, state = self.remember(inputs, state, reset, lengths)
-        return self.output(y), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of tag numbers (T, B) that are not IGNORED."""
