@@ -26,8 +26,7 @@ _DIFFICULTIES = {  # decks, what makes a pair
         remember="the colors of the cards that were turned over, and where they lie",
         steps_to_remember=102,
         optimal_return=83 / 102,
-        memoryless_return=41 / 54,
-        memoryless_is_found=True,
+        memoryless_return=83 / 102,
         twin_of={f"popgym-Concentration{level.title()}-v0": {"difficulty": level} for level in _DIFFICULTIES},
     )
 )
@@ -52,13 +51,12 @@ class Concentration(ArrayEnv):
     **Ending**: terminated when all pairs are found, truncated after T steps: 104 (easy, hard) or 208 (medium); both at
     once if the last step finds the last pair. `info["is_success"]`: all pairs were found.
 
-    **Optimal return**: 83/102 = 0.814 (easy), 0.813 (medium), 0.698 (hard). **Best memoryless return**: at least 41/54,
-    which is 0.759 (easy), 0.755 (medium); not known exactly. For as the player decides where face-up cards lie, they
-    can be its notebook: the policy that gets this much reads from the gaps between them what the last two cards were
-    (the tests have it). On small tables of two colors the best one is computed, and earns as much as who remembers all:
-    0.833 with 4 cards, where the notebook gets 0.833, and 0.821 with 8 cards, where the notebook gets 0.800. So on the
-    whole table there may be one without memory that earns more than the card says, up to the optimal return. One that
-    has no such plan and turns over any card that lies face down gets 0.451 (easy), 0.468 (medium), -0.820 (hard).
+    **Optimal return**: 83/102 = 0.814 (easy), 0.813 (medium), 0.698 (hard). **Best memoryless return**: the same with two
+    colors (easy, medium), not known for ranks (hard). For as the player decides where face-up cards lie, the table can
+    be its notebook: who takes cards in the order of their places, and leaves one place out when the colors of the two
+    cards known are the other way round, can tell from the table in view where its known cards lie and what they are
+    (the tests have this policy). One that has no such plan and turns over any card that lies face down gets 0.451
+    (easy), 0.468 (medium), -0.820 (hard).
 
     The oracle remembers all cards. It turns over a card not yet seen, and then its mate if it has seen one, else
     another card not yet seen; two cards that it knows to be a pair come first.

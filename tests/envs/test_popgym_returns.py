@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 from functools import cache
-from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -236,64 +235,48 @@ def test_best_return_of_concentration(level):
         assert card_of("Concentration").optimal_return == pytest.approx(best, abs=1e-12)
 
 
-def notebook(obs, envs):
-    """A policy for two colors that sees the last observation only and has the table for a notebook.
+def plan(cards, known, paired, first):
+    """What who remembers all two-colored cards turns over next, so that nobody has to remember any.
 
-    A turn opens with the first card that lies face down in view. If it is black, the next one face down comes second,
-    if red the one after that. If they are no pair, they are in view when the next turn opens, so that this one opens
-    with the card behind both (they are black and red) or with the one between them (red and black). By then they are
-    face down again, and what to do second can be read from the face-down cards in front of the last one face up. None:
-    it is a turn of the first kind. Two: these are black and red. One: it is red, and the next one face down is black.
+    Cards come in the order of their places, but for one bit: with a black and a red card known and the red one in front
+    of it, the first place not yet seen is left out for a turn. `known`: {place: color} of cards that are no pair yet.
     """
-    actions = []
-    for seen in obs:
-        down, face_up = np.flatnonzero(seen == 2), np.flatnonzero(seen < 2)
-        choice = 0
-        if len(face_up) % 2:
-            red = (seen == 1).sum() % 2  # whether the card in play is: the color that is face up an odd number of times
-            gaps = (down < face_up[-1]).sum()
-            choice = 1 - red if gaps == 1 else red
-        actions.append(down[min(choice, len(down) - 1)] if len(down) else 0)  # none: a game that is over
-    return np.array(actions)
+    unseen = [place for place in range(cards) if place not in known and place not in paired]
+    places = [[place for place in sorted(known) if known[place] == color] for color in (0, 1)]
+    if first is not None:
+        mates = [place for place in places[known[first]] if place != first]
+        return mates[0] if mates else unseen[0]
+    for same in places:
+        if len(same) > 1:
+            return same[-1]
+    return unseen[1 if all(places) and places[1] < places[0] else 0]
 
 
-@cache
-def notebook_misses(black, red, first):
-    """Expected turns of `notebook` without a pair. `first` is the color of the first card down, if it was seen."""
-    if black + red == 0:
-        return 0.0
-    total = 0.0
-    colors = (black, red)
-    for color in (0, 1):
-        chance = colors[color] / (black + red) if first is None else float(color == first)
-        if chance == 0:
+def from_the_table(seen):
+    """A map {observation: place}: what `plan` does once a game looks like this, cards face down being of either color.
+
+    That it does not matter which game it is, if several of them come to look like this, is what the tests are about.
+    """
+    cards = len(seen)
+    face_up = {place for place in range(cards) if seen[place] < 2}
+    games = [({}, frozenset(), None, frozenset())]  # cards known that are no pair, pairs, first of a turn, in view
+    while games:
+        known, paired, first, in_view = games.pop()
+        if len(paired) == cards:
             continue
-        mates = colors[color] - 1
-        pair = mates / (black + red - 1)
-        if pair:
-            total += chance * pair * notebook_misses(black - 2 * (color == 0), red - 2 * (color == 1), None)
-        if pair < 1:  # then one of each color is known, and the next card is the mate of one of them
-            after = sum(
-                (colors[third] - 1)
-                / (black + red - 2)
-                * notebook_misses(black - 2 * (third == 0), red - 2 * (third == 1), 1 - third)
-                for third in (0, 1)
-                if colors[third] > 1
-            )
-            total += chance * (1 - pair) * (1 + after)
-    return total
-
-
-@pytest.mark.parametrize("level", ["easy", "medium"])
-def test_the_table_of_concentration_serves_as_a_notebook(level):
-    _, copies, steps = CONCENTRATION[level]
-    expected = 1 - 2 * notebook_misses(copies, copies, None) / steps
-    assert f"{expected:.3f} ({level})" in documented("Concentration")
-    envs = make("Concentration", 256, level)
-    assert close_to(expected, returns_of(envs, notebook))
-    assert (envs.pairs == copies).all()
-    if level == "easy":
-        assert card_of("Concentration").memoryless_return == pytest.approx(expected, abs=1e-12)
+        place = plan(cards, known, paired, first)
+        if paired | in_view == face_up:
+            return place
+        for color in {known.get(place, seen[place])} - {2} or (0, 1):
+            now = known | {place: color}
+            if first is None:
+                games.append((now, paired, place, frozenset([place])))
+            elif known[first] != color:
+                games.append((now, paired, None, frozenset([first, place])))
+            elif face_up >= {first, place}:  # a pair stays in view
+                rest = {place_: color_ for place_, color_ in now.items() if place_ not in (first, place)}
+                games.append((rest, paired | {first, place}, None, frozenset()))
+    return 0  # never in a game that is not over
 
 
 class Table:
@@ -349,107 +332,38 @@ def mean_return(cards, policy):
     return total / len(orders)
 
 
-class Knowledge(NamedTuple):
-    """What who remembers all knows of a game with two colors."""
-
-    cards: tuple  # the color by place, None if unseen
-    paired: frozenset
-    in_view: tuple = ()  # not paired: one card in a turn, or the two of the turn before
-
-    def see(self):
-        shown = self.paired.union(self.in_view)
-        return tuple(color if place in shown else 2 for place, color in enumerate(self.cards))
-
-    def counts(self):
-        seen = [self.cards.count(color) for color in (0, 1)]
-        paired = [sum(self.cards[place] == color for place in self.paired) for color in (0, 1)]
-        return [(len(self.cards) // 2 - seen[color], seen[color] - paired[color]) for color in (0, 1)]
-
-    def places(self):
-        """Of cards that a player may have a reason to turn over: not those face up for good or in this turn."""
-        opened = self.in_view if len(self.in_view) == 1 else ()
-        return sorted(set(range(len(self.cards))) - self.paired.union(opened))
-
-    def turned(self, place):
-        """What may come of it: (chance, misses, Knowledge)."""
-        hidden = [many for many, _ in self.counts()]
-        for color in (0, 1):
-            if self.cards[place] is None and hidden[color]:
-                chance = hidden[color] / sum(hidden)
-            elif self.cards[place] == color:
-                chance = 1.0
-            else:
-                continue
-            cards = (*self.cards[:place], color, *self.cards[place + 1 :])
-            if len(self.in_view) != 1:
-                yield chance, 0, Knowledge(cards, self.paired, (place,))
-            elif cards[self.in_view[0]] == color:
-                yield chance, 0, Knowledge(cards, self.paired.union((place, *self.in_view)))
-            else:
-                yield chance, 1, Knowledge(cards, self.paired, (*self.in_view, place))
+@pytest.mark.parametrize("cards", [4, 8, 12])
+def test_concentration_of_two_colors_needs_no_memory(cards):
+    """A map earns as much as the best player who remembers all, so that no policy, stochastic or not, earns more."""
+    best = 1 - 2 * fewest_misses(((cards // 2, 0),) * 2) / Table([0] * cards, 2).steps
+    assert mean_return(cards, cache(from_the_table)) == pytest.approx(best)
 
 
-def expected_misses(knowledge, place):
-    return sum(chance * (missed + least_misses(after)) for chance, missed, after in knowledge.turned(place))
+@pytest.mark.parametrize(("level", "games"), [("easy", 48), ("medium", 8)])
+def test_the_table_of_concentration_is_memory_enough(level, games):
+    """Whole games: without memory every step is as with it, and what is done with it is as good as the best player."""
+    _, copies, steps = CONCENTRATION[level]
+    misses = []
+    for game in range(2000):
+        table = Table(np.random.default_rng(game).permutation([0, 1] * copies).tolist(), 2)
+        known, missed = {}, 0
+        while len(table.paired) < 2 * copies:
+            place = plan(2 * copies, known, table.paired, table.first)
+            if game < games:
+                assert from_the_table(table.see()) == place
+            known[place] = table.values[place]
+            reward, _ = table.turn(place)
+            missed += reward < 0
+            known = {place: color for place, color in known.items() if place not in table.paired}
+        misses.append(missed)
+    assert close_to(fewest_misses(((copies, 0),) * 2), np.array(misses))
 
-
-@cache
-def least_misses(knowledge):
-    """Expected for the best player who remembers all, from here on."""
-    if len(knowledge.in_view) == 1:
-        return min(expected_misses(knowledge, place) for place in knowledge.places())
-    return fewest_misses(tuple(sorted((hidden, known % 2) for hidden, known in knowledge.counts())))
-
-
-@cache
-def best_places(knowledge):
-    """Places with which a player stays the best, and what may come of them: {place: [Knowledge]}."""
-    return {
-        place: [after for *_, after in knowledge.turned(place) if len(after.paired) < len(after.cards)]
-        for place in knowledge.places()
-        if expected_misses(knowledge, place) < least_misses(knowledge) + 1e-9
-    }
-
-
-def completed(chosen, waiting):
-    """A map {observation: place} that goes on from `chosen` and is never worse than who remembers all; None: no such.
-
-    Args:
-        chosen: places so far.
-        waiting: what may be known when it has to act.
-    """
-    waiting = set(waiting)
-    while ready := [knowledge for knowledge in waiting if knowledge.see() in chosen]:
-        for knowledge in ready:
-            place = chosen[knowledge.see()]
-            if place not in best_places(knowledge):
-                return None
-            waiting.remove(knowledge)
-            waiting.update(best_places(knowledge)[place])
-    if not waiting:
-        return chosen
-    allowed = {}
-    for knowledge in waiting:
-        allowed.setdefault(knowledge.see(), []).append(set(best_places(knowledge)))
-    seen, places = min(
-        ((seen, set.intersection(*sets)) for seen, sets in allowed.items()), key=lambda pair: (len(pair[1]), pair[0])
-    )
-    for place in sorted(places):
-        if (whole := completed(chosen | {seen: place}, waiting)) is not None:
-            return whole
-    return None
-
-
-@pytest.mark.parametrize("cards", [4, 8])
-def test_on_a_small_table_the_best_map_needs_no_memory(cards):
-    """It earns as much as who remembers all, so that no policy, stochastic or not, earns more."""
-    start = Knowledge((None,) * cards, frozenset())
-    best_map = completed({}, [start])
-    earned = mean_return(cards, best_map.__getitem__)
-    noted = mean_return(cards, lambda seen: int(notebook(np.array([seen]), None)[0]))
-    assert earned == pytest.approx(1 - 2 * least_misses(start) / Table([0] * cards, 2).steps)
-    assert noted == pytest.approx(1 - 2 * notebook_misses(cards // 2, cards // 2, None) / Table([0] * cards, 2).steps)
-    assert f"{earned:.3f} with {cards} cards, where the notebook gets {noted:.3f}" in documented("Concentration")
+    envs = make("Concentration", games, level)
+    returns = returns_of(envs, lambda obs, _: np.array([from_the_table(seen) for seen in obs.tolist()]))
+    assert close_to(1 - 2 * fewest_misses(((copies, 0),) * 2) / steps, returns)
+    assert (envs.pairs == copies).all()
+    if level == "easy":
+        assert card_of("Concentration").memoryless_return == card_of("Concentration").optimal_return
 
 
 @cache

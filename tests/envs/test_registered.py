@@ -95,7 +95,8 @@ def test_card_and_docstring_agree(card):
     assert gym.spec(card.id).entry_point in (f"memrl.envs:{name}", f"memrl.envs.single:{name}")
     assert card.steps_to_remember < card.horizon
     if card.memoryless_return is not None:
-        assert card.memoryless_return < card.optimal_return
+        needs_memory = card.id != "memrl/Concentration-v0"  # whose table serves as one
+        assert (card.memoryless_return < card.optimal_return) == needs_memory
 
 
 def test_the_list_is_what_is_registered():
