@@ -28,13 +28,16 @@ def embed(matrix, x, level):
     return matrix.T @ f + level * (matrix.T @ g)
 
 
-def answer(p, story, question, *, tying, temporal, linear=False, positions=False, slots=SLOTS):
+def answer(p, story, question, *, tying, temporal, linear=False, positions=False, empty=False, slots=SLOTS):
     """Sukhbaatar et al. 2015, section 2: the question's u after K hops over the last sentences of a story.
 
-    A story is a list of sentences; None is an empty memory, which takes a place in time and nothing else.
+    A story is a list of sentences; None is an empty memory, which takes a place in time and nothing else. With `empty`
+    there are as many memories as slots, and those without a sentence are zeros.
     """
     level = np.arange(1, WIDTH + 1) / WIDTH if positions else None
     story = story[-slots:]
+    if empty:
+        story = [None] * (slots - len(story)) + story
     matrices = {"adjacent": [0, 1, 2, 3], "layerwise": [0, 1], "key-value": [0, 0]}[tying]
     query = p["embeddings.2"] if tying == "layerwise" else p["embeddings.0"]
 
@@ -47,6 +50,9 @@ def answer(p, story, question, *, tying, temporal, linear=False, positions=False
         scores, values = [], []
         for i, x in enumerate(story):
             if x is None:
+                if empty:
+                    scores.append(0.0)
+                    values.append(np.zeros(WIDTH))
                 continue
             age = len(story) - i  # 1 is the newest, which the last row of a table is for
             m, c = embed(p[f"embeddings.{key}"], part(x, 0), level), embed(p[f"embeddings.{value}"], part(x, 1), level)
@@ -91,6 +97,7 @@ OPTIONS = {
     "no time": {"temporal": False},
     "linear": {"linear": True},
     "positions": {"position_encoding": True},
+    "empty memories": {"read_empty": True},
     "keys and values with positions": {"tying": "key-value", "position_encoding": True, "temporal": False},
 }
 
@@ -105,6 +112,7 @@ def test_every_input_is_answered_from_the_story_before_it(name):
         "temporal": options.get("temporal", True),
         "linear": options.get("linear", False),
         "positions": options.get("position_encoding", False),
+        "empty": options.get("read_empty", False),
     }
     for b in range(BATCH):
         story = list(x[:, b].numpy())

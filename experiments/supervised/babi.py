@@ -43,8 +43,7 @@ FAILED = 5.0  # percent; above it a task counts as failed
 class Told(NamedTuple):
     """Questions, and what is kept of the stories before them: bags of words beside the place in time, one-hot."""
 
-    memory: Tensor  # (B, slots, 2V + slots), only slots that any story needs
-    filled: Tensor  # (B, slots)
+    memory: Tensor  # (B, slots, 2V + slots), zeros in a slot that is empty
     questions: Tensor  # (B, 2V)
     answers: Tensor  # (B,)
 
@@ -80,19 +79,17 @@ class Networks:
         """What the core keeps of all stories; in training with empty memories in other places each time."""
         told, rows = batch.lengths - 1, torch.arange(len(batch.lengths))
         memory, filled = self.core.keep(batch.inputs, self.core.initial_state(len(rows)), told)
-        used = int(filled.any(0).float().argmax())  # most stories leave most slots empty
-        times = torch.eye(memory.shape[1]).expand(len(rows), -1, -1)
-        return Told(torch.cat([memory, times], 2)[:, used:], filled[:, used:], batch.inputs[told, rows], batch.targets)
+        return Told(torch.cat([memory, torch.diag_embed(filled)], 2), batch.inputs[told, rows], batch.targets)
 
     def logits(self, asked: Told, softmax: bool) -> Tensor:
-        """What the heads give for each question, (N, B, answers)."""
+        """What the heads give for each question, (N, B, answers); `read_empty` is on."""
         words, times = self.weights[:, :, : self.words], self.weights[:, :, self.words :]
         full = torch.cat([words, words * self.levels, times], 2)  # (K + 1, N, 2V + slots, d)
-        empty = (asked.filled.unsqueeze(1) - 1) * 1e30
         u = asked.questions @ full[0, :, : asked.questions.shape[1]]  # (N, B, d)
         for key, value in pairwise(full):
             p = (u @ key.mT).transpose(0, 1) @ asked.memory.mT  # (B, N, slots)
-            p = torch.softmax(p + empty, -1) if softmax else p * asked.filled.unsqueeze(1)
+            if softmax:
+                p = torch.softmax(p, -1)
             u = u + (p @ asked.memory).transpose(0, 1) @ value
         return u @ words[-1].mT
 

@@ -26,6 +26,7 @@ class MemN2NConfig:
     temporal: bool = True  # a learned vector for each place in the order of time
     position_encoding: bool = False  # an input is a sentence, as `memrl.tasks.babi.bags_of_words` writes it
     noise: float = 0.0  # chance that an empty memory follows an input while training, in [0, 1)
+    read_empty: bool = False  # slots without an input are read too, as nothing at all: who finds nothing can say so
     linear: bool = False  # read without softmax, as a linear start does before it trains on with softmax
 
 
@@ -60,6 +61,9 @@ class MemN2N(MemoryCore[MemN2NState]):
 
     With `position_encoding` (section 4.1) the halves of an input, or of a key, are bags of words f and g and are
     embedded as A f + (k/d) ∘ A g, k = 1 ... d: Σ_j l_j ∘ A x_j in full, since l_kj is linear in k.
+
+    With `read_empty` the softmax of eq. 1 runs over all N slots, and those without an input (m_i = c_i = 0) take their
+    share, as in the authors' code: weights of the inputs then sum to less than 1.
 
     Departs from the paper: inputs are bounded to ±10,000, and random noise is drawn as each input is kept (an empty
     memory behind it, with the chance `noise`), not once for each story.
@@ -135,7 +139,7 @@ class MemN2N(MemoryCore[MemN2NState]):
 
         Returns:
             u after the last hop, shape (B, d), and where each hop looked: p, the newest input last, shape (B, K, N).
-            Each p sums to 1, or to 0 while nothing is remembered.
+            Each p sums to 1, to less with `read_empty`, or to 0 while nothing is remembered.
         """
         y, weights = self._hop_by_hop(_bounded(x).unsqueeze(1), state)
         return y[:, 0], weights[:, 0]
@@ -194,7 +198,7 @@ class MemN2N(MemoryCore[MemN2NState]):
         for k, (key, value, key_time, value_time) in enumerate(hops):
             p = _own_window((u @ key.T) @ window.memory.mT, self.config.num_slots) + u @ key_time.T
             if not self.config.linear:
-                p = torch.softmax(p.masked_fill(~seen, torch.finfo(p.dtype).min), -1)
+                p = torch.softmax(p.masked_fill(~seen, 0 if self.config.read_empty else torch.finfo(p.dtype).min), -1)
             p = p.masked_fill(~seen, 0)
             o = (_back_in_place(p, window.memory.shape[1]) @ window.memory) @ value + p @ value_time
             if self.config.tying == "layerwise":

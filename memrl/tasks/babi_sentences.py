@@ -79,7 +79,7 @@ class BabiSentences(Task):
         Published("MemN2N, each task alone, 10,000 questions, mean of 20 tasks", "6.6", "Sukhbaatar et al. 2015"),
     )
     core_options: ClassVar[dict[str, dict[str, Any]]] = {
-        "memn2n": {"hidden_size": 20, "position_encoding": True, "noise": 0.1}
+        "memn2n": {"hidden_size": 20, "position_encoding": True, "noise": 0.1, "read_empty": True}
     }
 
     def __post_init__(self) -> None:
