@@ -20,7 +20,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_algorithmic_writes_table_curves_and_picture_once(tmp_path):
     words = ("algorithmic.py", "copy", "--cores", "ntm,lstm", "--out", tmp_path)
-    assert "ntm seed 0: 8 sequences" in run(*words)
+    assert "ntm seed 0: 32 sequences" in run(*words)
     rows = table(tmp_path / "copy" / "table.csv")
     assert [row["core"] for row in rows] == ["ntm", "lstm"]
     assert all(70 < float(row["bits_10"]) < 90 for row in rows)  # 80 bits, guessed
