@@ -39,7 +39,8 @@ class GraphTask(Task):
     max_degree: int = 3  # K, neighbours that a node is connected to, at most
     digits: int = 3  # of labels, 1 to 3
     planning: int = field(default=10, metadata={"least": 0})  # steps between query and answer
-    curriculum: int = 9  # lessons, in which the ranges open; 1 for none
+    show_position: bool = False  # show where the route has got to; in "traversal" the next edge's label as well
+    curriculum: int = 9  # lessons: one to look edges up, then the ranges open; 1 for none
     level: float = 1.0  # how far the ranges are open, 0 to 1; lessons set it
     test_graph: str = ""  # "" for random graphs, "underground-zone-1", "family", or a path: graph to test on
     test_nodes: int = field(default=0, metadata={"least": 0})  # of random parts of test_graph; 0 for the whole of it
@@ -72,8 +73,12 @@ class GraphTask(Task):
         return self.curriculum
 
     def lesson(self, number: int) -> "GraphTask":
-        """The ranges of nodes and hops, open so far."""
-        return self if number >= self.curriculum - 1 else replace(self, level=number / (self.curriculum - 1))
+        """Long routes whose positions are shown, so that each edge is only to be looked up; then ranges, open so far."""
+        if number >= self.curriculum - 1:
+            return self
+        if number == 0 and self.mode == "traversal":
+            return replace(self, level=0.0, min_hops=self.max_hops, show_position=True)
+        return replace(self, level=number / (self.curriculum - 1))
 
     def passed(self, scores: Mapping[str, float]) -> bool:
         """Nine of ten routes are right."""
@@ -133,6 +138,7 @@ class GraphTask(Task):
             degree=(1, self.max_degree),
             digits=self.digits,
             planning=self.planning,
+            show_position=self.show_position or None,
             graph=graph or None,
             level=1.0 if testing else self.level,
         )

@@ -130,8 +130,15 @@ def test_perfect_answers_score_one_and_one_wrong_digit_costs_its_route(name):
 def test_lessons_open_the_ranges():
     task = make_task("graph_traversal", max_nodes=10, max_hops=4, curriculum=4)
     assert [task.lesson(k).level for k in range(task.lessons)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    easy = next(task.lesson(0).train(64, 0))
-    assert (easy.inputs[:, :, 3].sum(0) == task.min_hops).all()
+    lookup = next(task.lesson(0).train(64, 0))  # every answer's source and edge are shown, its destination is not
+    answering = lookup.inputs[:, :, 3] == 1
+    assert (answering.sum(0) == task.max_hops).all()
+    labels = torch.stack([part.unflatten(-1, (3, 10)).argmax(-1) for part in lookup.inputs[..., 4:].split(30, -1)], 2)
+    assert (labels[answering][:, :2].flatten(1) == lookup.targets[answering][:, :6]).all()
+    assert not lookup.inputs[..., 64:][answering].any()
+    easy = next(task.lesson(1).train(64, 0))
+    assert 1 <= easy.inputs[:, :, 3].sum(0).max() <= 2
+    assert not easy.inputs[..., 4:][easy.inputs[:, :, 3] == 1].any()
     hard = next(task.train(64, 0))
     assert set(hard.inputs[:, :, 3].sum(0).tolist()) == {1.0, 2.0, 3.0, 4.0}
     assert task.passed({"routes": 0.95})
