@@ -28,7 +28,7 @@ class SharedSettings:
 
     env: str
     """Environment id, e.g. memrl/TMaze-v0 or MiniGrid-MemoryS7-v0; `memrl envs` lists them."""
-    steps: int
+    steps: int = 100_000
     """Environment steps to train for, of all copies together; rounded up to whole rollouts."""
     seed: int = 0
     """Seed of weights, actions and episodes, 0 to 2147483647; `compare` counts up from it."""

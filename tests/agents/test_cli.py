@@ -108,7 +108,7 @@ TRAIN = "train --env memrl/TMaze-v0 --core lstm --steps 100"
 COMPARE = "compare --env memrl/TMaze-v0 --cores none,dnc --steps 100"
 BAD = [
     ("trian", "unknown command 'trian'; did you mean 'train'?"),
-    ("train", "missing --core STR, --env STR, --steps INT"),
+    ("train", "missing --core STR, --env STR"),
     (f"{TRAIN} --core lsmt", "unknown core 'lsmt'; did you mean 'lstm'?"),
     (f"{TRAIN} --env memrl/TMase-v0", "unknown environment 'memrl/TMase-v0'; did you mean 'memrl/TMaze-v0'?"),
     (f"{TRAIN} --env nowhere:Env-v0", "nowhere"),
