@@ -28,6 +28,7 @@ from memrl.cores.memn2n import MemN2N
 from memrl.fit import Progress, evaluate, fit
 from memrl.heads import Batch, StoryAnswer
 from memrl.tasks import make_task
+from memrl.tasks.babi import Babi
 from memrl.tasks.babi_sentences import BabiSentences
 from memrl.tasks.babi_stories import load_stories, parse_tasks
 from memrl.tasks.data import data_file
@@ -199,7 +200,7 @@ def dnc(options: argparse.Namespace) -> None:
 def train_dnc(number: int, options: argparse.Namespace) -> dict[str, Any]:
     """Until two looks at the validation data in a row find next to no errors, or the time is up."""
     torch.manual_seed(0)
-    task = make_task("babi", tasks=f"qa{number}")
+    task = cast(Babi, make_task("babi", tasks=f"qa{number}"))
     core = make_core("dnc", task.input_size, **{**task.core_options["dnc"], "num_slots": 32, "num_reads": 2})
     head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50)
     began, limit = time.process_time(), 0.0 if options.quick else 60 * options.minutes
@@ -218,6 +219,10 @@ def train_dnc(number: int, options: argparse.Namespace) -> dict[str, Any]:
     steps = fit(task, head, recipe, stop=over, report=note).steps
     seconds = round(time.process_time() - began)
     error = round(evaluate(task, head, "test")["error_percent"], 2)
+    from pictures import story_weights  # matplotlib loads when there is something to draw
+
+    story = next(iter(task.evaluation("test", 1)))
+    story_weights(options.results / f"dnc_qa{number}.png", head, task.vocabulary, story)
     return {
         "task": number,
         "error": error,

@@ -1,5 +1,6 @@
 """Pictures of what a memory does with a sequence: inputs, answers, and where its heads write and read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from memrl.heads import IGNORED, Head
+from memrl.heads import IGNORED, Batch, Head
 from memrl.tasks import Task
 
 
@@ -54,6 +55,41 @@ def copy_weights(path: Path, head: Head, task: Any, length: int) -> None:
         ("read weights", look[:, slots].T, "slot"),
     ]
     _draw(path, panels, first, f"{type(task).__name__}: {length} in a {type(head.core).__name__}")
+
+
+def story_weights(path: Path, head: Head, words: Sequence[str], batch: Batch) -> None:
+    """Draw a story word by word: what is answered, and where all heads write and read.
+
+    Args:
+        path: of the picture.
+        head: of the task `babi`, over a core with write and read weights.
+        words: by number.
+        batch: of one story.
+    """
+    head.eval()
+    logits, written, read = weights_over_time(head, batch.inputs)
+    slots = _used(written.amax(1), read.amax(1), len(written))
+    panels = [("write weights", written[:, 0]), *((f"read head {k + 1}", read[:, k]) for k in range(read.shape[1]))]
+    figure: Figure = plt.figure(figsize=(0.16 * len(written) + 1, 1.6 * len(panels) + 1), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for ax, (name, weights) in zip(axes, panels, strict=True):
+        ax.imshow(weights[:, slots].T.numpy(), aspect="auto", cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(name, loc="left", fontsize=9)
+        ax.set_ylabel("slot", fontsize=8)
+        ax.set_yticks([])
+    labels, due = [words[number] for number in batch.inputs[:, 0].tolist()], batch.targets[:, 0]
+    asked = (due != IGNORED).nonzero().flatten().tolist()
+    for step in asked:
+        answer, right = words[int(logits[step].argmax())], words[int(due[step])]
+        labels[step] = answer if answer == right else f"{answer}, not {right}"
+    axes[-1].set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
+    for step in asked:
+        axes[-1].get_xticklabels()[step].set(color="tab:red", fontweight="bold")
+        for ax in axes:
+            ax.axvline(step, color="tab:red", linewidth=0.5)
+    axes[-1].set_xlabel("in red: what is answered")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 def _draw(path: Path, panels: list[tuple[str, Tensor, str]], first_answer: int, title: str) -> None:

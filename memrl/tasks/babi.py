@@ -50,15 +50,20 @@ class Babi(Task):
         parse_tasks(self.tasks)
 
     @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words by their numbers; 0 pads, and the last is the "-" that asks."""
+        return self._load().vocabulary
+
+    @property
     def input_size(self) -> int:
         """Width of a word's vector."""
         return self.embedding_size
 
     def head(self, core: MemoryCore[Any]) -> Head:
         """A word for every "-"."""
-        vocabulary = self._load().vocabulary
-        embedding = nn.Embedding(vocabulary, self.embedding_size, padding_idx=words.PADDING)
-        return QuestionAnswering(core, vocabulary, embedding)
+        size = len(self.vocabulary)
+        embedding = nn.Embedding(size, self.embedding_size, padding_idx=words.PADDING)
+        return QuestionAnswering(core, size, embedding)
 
     def train(self, batch_size: int, seed: int) -> Iterator[Batch]:
         """Every story once in each pass, with others that are about as long."""
@@ -83,7 +88,7 @@ class Babi(Task):
 class Stories(NamedTuple):
     """All stories of some tasks in numbers."""
 
-    vocabulary: int  # numbers in use, those of padding and "-" among them
+    vocabulary: tuple[str, ...]  # by number, "" for padding and "-" among them
     parts: dict[str, list[tuple[list[int], list[int]]]]  # "train", "valid" and "test": words, and what is due at each
 
 
@@ -98,7 +103,8 @@ def _load(folder: Path, tasks: tuple[int, ...]) -> Stories:
     numbers = number_words([story for told in stories.values() for story in told])
     asking = len(numbers) + 1
     return Stories(
-        asking + 1, {part: [_word_by_word(story, numbers, asking) for story in told] for part, told in stories.items()}
+        ("", *numbers, "-"),
+        {part: [_word_by_word(story, numbers, asking) for story in told] for part, told in stories.items()},
     )
 
 

@@ -73,7 +73,7 @@ class GraphTask(Task):
         return self.curriculum
 
     def lesson(self, number: int) -> "GraphTask":
-        """Long routes whose positions are shown, so that each edge is only to be looked up; then ranges, open so far."""
+        """Long routes whose positions are shown, to look edges up and nothing else; then the ranges, open so far."""
         if number >= self.curriculum - 1:
             return self
         if number == 0 and self.mode == "traversal":

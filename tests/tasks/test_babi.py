@@ -340,11 +340,13 @@ def test_the_study_runs_and_does_nothing_twice(study, folder, tmp_path, monkeypa
         for file in folder.glob("*.txt"):
             (tmp_path / "data" / "babi" / data / file.name).write_text(file.read_text())
     monkeypatch.setenv("MEMRL_DATA", str(tmp_path / "data"))
+    monkeypatch.syspath_prepend(EXPERIMENT.parent)
     for _ in range(2):
         for name in ("memn2n", "dnc"):
             study.main([name, "--quick", "--tasks", "2", "--seeds", "2", "--results", str(tmp_path / "results")])
     assert [row["seed"] for row in study.read(tmp_path / "results" / "memn2n_seeds.csv", 2)] == ["0", "1"]
     assert [row["task"] for row in study.read(tmp_path / "results" / "dnc.csv")] == ["2"]
+    assert (tmp_path / "results" / "dnc_qa2.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_has_the_network_that_validation_chooses(study):
