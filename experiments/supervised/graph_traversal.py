@@ -1,11 +1,11 @@
-"""Graph traversal: learned on random graphs, lesson by lesson, and tested on the London Underground, zone 1.
+"""Graph traversal: learned on random graphs that grow, and tested on the London Underground, zone 1.
 
-`python experiments/supervised/graph_traversal.py` trains a DNC and an LSTM with every seed for a number of batches, and
-writes results/graph_traversal/table.csv (a row for each training: the lesson reached, and shares of right routes and
-right answers on random graphs and on the Underground) and curves.csv (the learning curve). What stands in table.csv
-is not trained again. The Underground has more edges than the graphs that are learned from; the weights of a DNC do not
-depend on its number of slots, so there it gets more. It is looked up in the folder that MEMRL_DATA names; without it
-those columns stay empty. `--quick` takes seconds and only shows that it runs.
+`python experiments/supervised/graph_traversal.py` trains a DNC and an LSTM with every seed in the stages below, and
+writes results/graph_traversal/table.csv (a row for each training: shares of right routes and right answers on random
+graphs of the last stage and on the Underground) and curves.csv (the learning curve). What stands in table.csv is not
+trained again. The weights of a DNC do not depend on its number of slots, so there are as many as a stage needs. The
+Underground is looked up in the folder that MEMRL_DATA names; without it those columns stay empty. `--quick` takes
+seconds and only shows that it runs.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from tables import append, read
@@ -21,56 +21,102 @@ from tables import append, read
 from memrl import make_core
 from memrl.fit import Progress, evaluate, fit
 from memrl.heads import Head
+from memrl.recipe import Recipe
 from memrl.tasks import Task, make_task
 
 RESULTS = Path(__file__).resolve().parent / "results"
 HOPS = (1, 4, 7)  # on the Underground
 SLOTS = 256  # there; it has 230 edges to describe, both ways counted
+# Edges are looked up by their labels and not in the order in which they came: no links.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dnc": {"hidden_size": 128, "slot_size": 64, "num_reads": 2, "link": False},
+    "lstm": {"hidden_size": 256, "num_layers": 2},
+}
 
 
-def train(core: str, seed: int, steps: int, quick: bool, folder: Path) -> dict[str, Any]:
-    task = make_task("graph_traversal", **({"max_nodes": 4, "max_hops": 1, "planning": 1} if quick else {}))
-    options = dict(task.core_options[core])
-    if quick:
-        options = {"hidden_size": 8} | ({"num_slots": 8, "slot_size": 4} if core == "dnc" else {})
-    recipe = dataclasses.replace(task.recipe(core), steps=steps, eval_every=min(steps, 250))
+class Stage(NamedTuple):
+    """Graphs to learn from, lesson by lesson, until nearly all routes are right or for so many batches."""
+
+    options: dict[str, Any]  # of the task
+    slots: int
+    batch_size: int
+    steps: int  # batches, at most
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "linear"] = "constant"
+
+
+GROWING = {"curriculum": 3, "planning": 1}
+STAGES = (
+    Stage({"min_nodes": 4, "max_nodes": 6, "max_hops": 4, **GROWING}, 24, 64, 2000, learning_rate=2e-3),
+    Stage({"min_nodes": 6, "max_nodes": 12, "max_hops": 7, **GROWING}, 48, 32, 1000),
+    Stage({"min_nodes": 8, "max_nodes": 30, "max_hops": 7, **GROWING}, 128, 32, 1000, schedule="linear"),
+)
+QUICK = (
+    Stage({"max_nodes": 4, "max_hops": 1, "planning": 1, "curriculum": 2}, 8, 32, 2),
+    Stage({"max_nodes": 5, "max_hops": 1, "planning": 1}, 8, 32, 2),
+)
+
+
+def build(task: Task, core: str, slots: int, weights: dict[str, Any] | None) -> Head:
+    """A head with the weights of another, whatever the slots of both."""
+    head = task.head(
+        make_core(core, task.input_size, **OPTIONS[core] | ({"num_slots": slots} if core == "dnc" else {}))
+    )
+    if weights is not None:
+        head.load_state_dict(weights)
+    return head
+
+
+def train(core: str, seed: int, stages: tuple[Stage, ...], folder: Path, testing: bool) -> dict[str, Any]:
     torch.manual_seed(seed)
-    head = task.head(make_core(core, task.input_size, **options))
+    began, weights, batches, sequences = time.process_time(), None, 0, 0
+    for number, stage in enumerate(stages, start=1):
+        task = make_task("graph_traversal", **stage.options)
+        head = build(task, core, stage.slots, weights)
+        recipe = Recipe(
+            learning_rate=stage.learning_rate,
+            schedule=stage.schedule,
+            clip_norm=5.0,
+            batch_size=stage.batch_size,
+            steps=stage.steps,
+            eval_every=min(stage.steps, 50),
+            stop_at=0.95,
+        )
 
-    def report(progress: Progress) -> None:
-        if progress.valid is not None:
-            look = {"core": core, "seed": seed, "batches": progress.step, "lesson": progress.lesson + 1}
-            look |= {name: round(value, 4) for name, value in progress.valid.items()}
-            append(folder / "curves.csv", [look])
-            print(*look.values(), f"{time.process_time():.0f} s CPU", flush=True)
+        def report(progress: Progress, stage: int = number, before: int = batches) -> None:
+            if progress.valid is not None:
+                look = {"core": core, "seed": seed, "batches": before + progress.step}
+                look |= {"stage": stage, "lesson": progress.lesson + 1}
+                look |= {name: round(value, 4) for name, value in progress.valid.items()}
+                append(folder / "curves.csv", [look | {"cpu_seconds": round(time.process_time() - began)}])
+                print(*look.values(), f"{time.process_time() - began:.0f} s CPU", flush=True)
 
-    began = time.process_time()
-    result = fit(task, head, recipe, seed=seed, report=report)
+        result = fit(task, head, recipe, seed=1000 * number + seed, report=report, tests=())
+        batches, sequences = batches + result.steps, sequences + result.steps * stage.batch_size
+        weights = head.state_dict()
+    scores = evaluate(task, head, "test")
     line = {
         "core": core,
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in head.parameters()),
-        "sequences": result.steps * recipe.batch_size,
-        "lesson": max((look.lesson for look in result.history), default=0) + 1,
-        "lessons": task.lessons,
+        "sequences": sequences,
+        "stage": number,
+        "lesson": result.history[-1].lesson + 1,
         "cpu_seconds": round(time.process_time() - began),
-        "routes": round(result.scores["test"]["routes"], 4),
-        "answers": round(result.scores["test"]["answers"], 4),
+        "routes": round(scores["routes"], 4),
+        "answers": round(scores["answers"], 4),
     }
-    return line | underground(task, head, core, options, () if quick else HOPS)
+    return line | underground(task, build(task, core, SLOTS, weights), HOPS if testing else ())
 
 
-def underground(task: Task, head: Head, core: str, options: dict[str, Any], hops: tuple[int, ...]) -> dict[str, Any]:
-    """Shares of right routes and answers on zone 1, with more slots where a core has slots."""
+def underground(task: Any, head: Head, hops: tuple[int, ...]) -> dict[str, Any]:
+    """Shares of right routes and answers on zone 1."""
     columns: dict[str, Any] = {f"underground_{kind}_{hop}": "" for hop in HOPS for kind in ("routes", "answers")}
-    if not (Path(os.environ.get("MEMRL_DATA", "")) / "underground").is_dir():
-        return columns
-    larger = task.head(make_core(core, task.input_size, **options | ({"num_slots": SLOTS} if core == "dnc" else {})))
-    larger.load_state_dict(head.state_dict())
-    for hop in hops:
-        there = dataclasses.replace(task, test_graph="underground-zone-1", test_hops=hop)
-        scores = evaluate(there, larger, "test")
-        columns |= {f"underground_{kind}_{hop}": round(scores[kind], 4) for kind in ("routes", "answers")}
+    if (Path(os.environ.get("MEMRL_DATA", "")) / "underground").is_dir():
+        for hop in hops:
+            there = dataclasses.replace(task, test_graph="underground-zone-1", test_hops=hop)
+            scores = evaluate(there, head, "test")
+            columns |= {f"underground_{kind}_{hop}": round(scores[kind], 4) for kind in ("routes", "answers")}
     return columns
 
 
@@ -78,8 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cores", default="dnc,lstm", help="separated by commas (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", help="of the trainings of each core (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=20_000, help="batches of 32 (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny graphs and memories, and two batches")
+    parser.add_argument("--quick", action="store_true", help="tiny graphs, and two batches of each stage")
     parser.add_argument("--out", type=Path, help="folder of the results (default: results/ here; runs/ with --quick)")
     arguments = parser.parse_args()
     out = arguments.out or (Path("runs") / "quick" if arguments.quick else RESULTS)
@@ -90,8 +135,8 @@ def main() -> None:
     for seed in arguments.seeds.split(","):
         for core in arguments.cores.split(","):
             if (core, seed) not in done:
-                steps = 2 if arguments.quick else arguments.steps
-                append(folder / "table.csv", [train(core, int(seed), steps, arguments.quick, folder)])
+                stages = QUICK if arguments.quick else STAGES
+                append(folder / "table.csv", [train(core, int(seed), stages, folder, testing=not arguments.quick)])
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def copy_weights(path: Path, head: Head, task: Any, length: int) -> None:
         ("write weights", write[:, slots].T, "slot"),
         ("read weights", look[:, slots].T, "slot"),
     ]
-    _draw(path, panels, first, f"{type(task).__name__}: {length} in a {type(head.core).__name__}")
+    _draw(path, panels, first, f"{type(task).__name__}: {length}, {type(head.core).__name__}")
 
 
 def story_weights(path: Path, head: Head, words: Sequence[str], batch: Batch) -> None:
@@ -103,6 +103,7 @@ def _draw(path: Path, panels: list[tuple[str, Tensor, str]], first_answer: int, 
         ax.set_title(name, loc="left", fontsize=9)
         ax.set_ylabel(unit, fontsize=8)
         ax.set_yticks([])
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel("step; answers are asked for right of the red line")
     figure.colorbar(image, ax=axes, shrink=0.3, label="0 white, 1 black")
     figure.savefig(path, dpi=110)

@@ -229,14 +229,14 @@ SHORT_CLAIMS = {**SHORT, "min_facts": 3}
 STUDIES = {
     study.task: study
     for study in (
-        Study("trec", replace(ADAM, steps=400, eval_every=200), (BAG,)),
-        Study("family_query", replace(ADAM, batch_size=64, steps=600, eval_every=300), (GUESS, SOMEBODY), SHORT),
-        Study("family_claim", replace(ADAM, batch_size=64, steps=600, eval_every=300), (GUESS,), SHORT_CLAIMS),
-        Study("snips_slots", replace(ADAM, learning_rate=1e-2, steps=400, eval_every=200), (TAGS,)),
-        Study("snips_intent", replace(ADAM, steps=200, eval_every=100), (BAG,)),
+        Study("trec", replace(ADAM, steps=800, eval_every=200), (BAG,)),
+        Study("family_query", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS, SOMEBODY), SHORT),
+        Study("family_claim", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS,), SHORT_CLAIMS),
+        Study("snips_slots", replace(ADAM, learning_rate=1e-2, steps=800, eval_every=200), (TAGS,)),
+        Study("snips_intent", replace(ADAM, steps=400, eval_every=200), (BAG,)),
         Study(
             "shakespeare",
-            replace(ADAM, batch_size=64, steps=150, eval_every=150),
+            replace(ADAM, batch_size=64, steps=300, eval_every=150),
             (n_grams(3), n_grams(5), LSTM),
             {"chunk": 48},
             parameters=100_000,

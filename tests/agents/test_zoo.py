@@ -332,7 +332,8 @@ def test_unknown_activation_is_told(capsys):
 
 def test_files_number_of_steps_may_be_missing(tmp_path, capsys):
     (tmp_path / "short.yml").write_text("A-v0: {n_envs: 2}")
-    assert main("train --zoo short.yml#A-v0 --env memrl/TMaze-v0 --core lstm --show-config".split()) == 0
+    line = "train --zoo short.yml#A-v0 --env memrl/TMaze-v0 --core lstm --show-config"
+    assert main(line.split()) == 0
     assert "\nsteps: 100000\n" in capsys.readouterr().out
 
 

@@ -32,7 +32,7 @@ def test_algorithmic_writes_table_curves_and_picture_once(tmp_path):
 def test_graph_traversal_writes_table_and_curve(tmp_path):
     run("graph_traversal.py", "--cores", "dnc", "--out", tmp_path)
     (row,) = table(tmp_path / "graph_traversal" / "table.csv")
-    assert (row["core"], row["sequences"], row["lesson"]) == ("dnc", "64", "1")
+    assert (row["core"], row["sequences"], row["stage"]) == ("dnc", "128", "2")
     assert float(row["routes"]) < 0.1
-    (look,) = table(tmp_path / "graph_traversal" / "curves.csv")
-    assert (look["batches"], look["lesson"]) == ("2", "1")
+    looks = table(tmp_path / "graph_traversal" / "curves.csv")
+    assert [(look["batches"], look["stage"], look["lesson"]) for look in looks] == [("2", "1", "1"), ("4", "2", "1")]
