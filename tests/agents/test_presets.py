@@ -26,7 +26,7 @@ from memrl.envs import MEMORY_LEN, make_env
 from memrl.registry import list_cores
 
 ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENTS = ("foundation", "environments")
+EXPERIMENTS = ("foundation", "environments", "presets")
 PRESETS = {preset.name: preset for preset in list_presets()}
 MEASURED = {name: preset for name, preset in PRESETS.items() if preset.command.startswith("memrl compare")}
 
