@@ -51,11 +51,11 @@ class Concentration(ArrayEnv):
     **Ending**: terminated when all pairs are found, truncated after T steps: 104 (easy, hard) or 208 (medium); both at
     once if the last step finds the last pair. `info["is_success"]`: all pairs were found.
 
-    **Optimal return**: 83/102 = 0.814 (easy), 0.813 (medium), 0.698 (hard). **Best memoryless return**: the same with two
-    colors (easy, medium), not known for ranks (hard). For as the player decides where face-up cards lie, the table can
-    be its notebook: who takes cards in the order of their places, and leaves one place out when the colors of the two
-    cards known are the other way round, can tell from the table in view where its known cards lie and what they are
-    (the tests have this policy). One that has no such plan and turns over any card that lies face down gets 0.451
+    **Optimal return**: 83/102 = 0.814 (easy), 0.813 (medium), 0.698 (hard). **Best memoryless return**: the same with
+    two colors (easy, medium), not known for ranks (hard). For as the player decides where face-up cards lie, the table
+    can be its notebook: who takes cards in the order of their places, and leaves one place out when the colors of the
+    two cards known are the other way round, can tell from the table in view where its known cards lie and what they
+    are (the tests have this policy). One that has no such plan and turns over any card that lies face down gets 0.451
     (easy), 0.468 (medium), -0.820 (hard).
 
     The oracle remembers all cards. It turns over a card not yet seen, and then its mate if it has seen one, else

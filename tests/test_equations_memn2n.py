@@ -98,6 +98,8 @@ OPTIONS = {
     "linear": {"linear": True},
     "positions": {"position_encoding": True},
     "empty memories": {"read_empty": True},
+    "empty memories, layerwise": {"read_empty": True, "tying": "layerwise"},
+    "empty keys and values": {"read_empty": True, "tying": "key-value", "position_encoding": True},
     "keys and values with positions": {"tying": "key-value", "position_encoding": True, "temporal": False},
 }
 
@@ -281,9 +283,10 @@ def test_adjacent_tying_shares_the_answer_matrix():
 # Random noise.
 
 
-def test_noise_puts_an_empty_memory_behind_inputs():
+@pytest.mark.parametrize("empty", [False, True])
+def test_noise_puts_an_empty_memory_behind_inputs(empty):
     """With a chance of (almost) 1 there is one behind each input: every memory looks twice as old."""
-    core, x = case(seed=7, noise=1 - 1e-12, num_slots=5)
+    core, x = case(seed=7, noise=1 - 1e-12, num_slots=5, read_empty=empty)
     core.train()
     for b in range(BATCH):
         story = []
@@ -301,7 +304,8 @@ def test_noise_puts_an_empty_memory_behind_inputs():
                 y = torch.stack(outputs)
             for t in range(STEPS):
                 p = parameters(core)
-                expected = answer(p, story[: 2 * t], story[2 * t], tying="adjacent", temporal=True, slots=5)
+                told, asked = story[: 2 * t], story[2 * t]
+                expected = answer(p, told, asked, tying="adjacent", temporal=True, empty=empty, slots=5)
                 np.testing.assert_allclose(y[t, b].detach(), expected, rtol=0, atol=1e-9)
             assert state.filled[b].tolist() == [0, 1, 0, 1, 0]
 

@@ -27,11 +27,6 @@ from memrl.tasks import Task, make_task
 RESULTS = Path(__file__).resolve().parent / "results"
 HOPS = (1, 4, 7)  # on the Underground
 SLOTS = 256  # there; it has 230 edges to describe, both ways counted
-# Edges are looked up by their labels and not in the order in which they came: no links.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "dnc": {"hidden_size": 128, "slot_size": 64, "num_reads": 2, "link": False},
-    "lstm": {"hidden_size": 256, "num_layers": 2},
-}
 
 
 class Stage(NamedTuple):
@@ -59,9 +54,8 @@ QUICK = (
 
 def build(task: Task, core: str, slots: int, weights: dict[str, Any] | None) -> Head:
     """A head with the weights of another, whatever the slots of both."""
-    head = task.head(
-        make_core(core, task.input_size, **OPTIONS[core] | ({"num_slots": slots} if core == "dnc" else {}))
-    )
+    slotted = {"num_slots": slots} if core == "dnc" else {}
+    head = task.head(make_core(core, task.input_size, **{**task.core_options[core], **slotted}))
     if weights is not None:
         head.load_state_dict(weights)
     return head

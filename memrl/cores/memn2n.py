@@ -63,7 +63,8 @@ class MemN2N(MemoryCore[MemN2NState]):
     embedded as A f + (k/d) ∘ A g, k = 1 ... d: Σ_j l_j ∘ A x_j in full, since l_kj is linear in k.
 
     With `read_empty` the softmax of eq. 1 runs over all N slots, and those without an input (m_i = c_i = 0) take their
-    share, as in the authors' code: weights of the inputs then sum to less than 1.
+    share, as in the authors' code: weights of the inputs then sum to less than 1. Without softmax (`linear`) it is
+    nothing.
 
     Departs from the paper: inputs are bounded to ±10,000, and random noise is drawn as each input is kept (an empty
     memory behind it, with the chance `noise`), not once for each story.

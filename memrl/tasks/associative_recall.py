@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from memrl.heads import IGNORED
 from memrl.tasks.binary import BinaryTask, grown
-from memrl.tasks.generated import bits, check_range, whole
+from memrl.tasks.generated import bits, check_curriculum, check_range, whole
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published
 
@@ -52,6 +52,7 @@ class AssociativeRecall(BinaryTask):
         if self.min_items < 2:
             raise ValueError(f"min_items: {self.min_items} given, at least 2 needed: one is asked with, another for")
         check_range(self, "min_items", "max_items")
+        check_curriculum(self)
 
     @property
     def input_size(self) -> int:

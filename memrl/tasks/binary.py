@@ -75,8 +75,8 @@ class BinaryTask(Task):
         """Adam, with a step size that falls to 0 over 48,000 sequences, and gradients clipped at a norm of 50.
 
         Of Collier & Beel 2018 ("Implementing Neural Turing Machines") but for the fall, and for 16 sequences at a time,
-        which take hardly longer than one. Graves' RMSProp, one sequence at a time in the paper, is
-        `optimizer="graves_rmsprop", learning_rate=1e-4`; by fours it taught an NTM copy in 8,000, a DNC not in 36,000.
+        which take hardly longer than one. The recipe of Graves et al. 2014, but for that, is `learning_rate=1e-4` with
+        `optimizer="graves_rmsprop", schedule="constant"`.
         """
         return Recipe(learning_rate=1e-3, schedule="linear", clip_norm=50.0, batch_size=16, steps=3000, eval_every=125)
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from memrl.heads import IGNORED
 from memrl.tasks.binary import BinaryTask, grown
-from memrl.tasks.generated import bits, check_range, whole
+from memrl.tasks.generated import bits, check_curriculum, check_range, whole
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published
 
@@ -42,6 +42,7 @@ class Copy(BinaryTask):
 
     def __post_init__(self) -> None:
         check_range(self, "min_length", "max_length")
+        check_curriculum(self)
 
     @property
     def input_size(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from memrl.core import MemoryCore
 from memrl.heads import IGNORED, Batch, Head, QuestionAnswering
 from memrl.recipe import Recipe
-from memrl.tasks.generated import EVALUATED, check_range, opening
+from memrl.tasks.generated import EVALUATED, check_curriculum, check_range, opening
 from memrl.tasks.graph_answers import right_steps
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published, Task
@@ -29,7 +29,8 @@ class GraphTask(Task):
 
     The episodes are those of the environment `memrl/GraphRoute-v0`, with what its oracle answers as targets. Labels
     are drawn for each sequence. A curriculum opens the ranges of nodes and hops lesson by lesson (Graves et al. 2016:
-    "essential"); an answer is right if all of its digits are, a route if all of its answers are.
+    "essential"); before that, a traversal has one lesson of long routes whose positions are shown. An answer is right
+    if all of its digits are, a route if all of its answers are.
     """
 
     min_nodes: int = field(default=4, metadata={"least": 2})  # of the smallest random graphs
@@ -39,8 +40,8 @@ class GraphTask(Task):
     max_degree: int = 3  # K, neighbours that a node is connected to, at most
     digits: int = 3  # of labels, 1 to 3
     planning: int = field(default=10, metadata={"least": 0})  # steps between query and answer
-    show_position: bool = False  # show where the route has got to; in "traversal" the next edge's label as well
-    curriculum: int = 9  # lessons: one to look edges up, then the ranges open; 1 for none
+    show_position: bool = False  # in a traversal, where the route has got to and the next edge; a shortest path has it
+    curriculum: int = 9  # lessons, in which the ranges open; 1 for none
     level: float = 1.0  # how far the ranges are open, 0 to 1; lessons set it
     test_graph: str = ""  # "" for random graphs, "underground-zone-1", "family", or a path: graph to test on
     test_nodes: int = field(default=0, metadata={"least": 0})  # of random parts of test_graph; 0 for the whole of it
@@ -57,6 +58,9 @@ class GraphTask(Task):
     def __post_init__(self) -> None:
         check_range(self, "min_nodes", "max_nodes")
         check_range(self, "min_hops", "max_hops")
+        check_curriculum(self)
+        if self.show_position and self.mode == "inference":
+            raise ValueError("show_position: True given, but relations ask for the end of the route only")
         if not 1 <= self.digits <= 3:
             raise ValueError(f"digits: {self.digits} given, 1 to 3 allowed")
         if self.level > 1:
@@ -73,7 +77,7 @@ class GraphTask(Task):
         return self.curriculum
 
     def lesson(self, number: int) -> "GraphTask":
-        """Long routes whose positions are shown, to look edges up and nothing else; then the ranges, open so far."""
+        """The ranges, open so far; first, in a traversal, long routes on which edges are only to be looked up."""
         if number >= self.curriculum - 1:
             return self
         if number == 0 and self.mode == "traversal":
@@ -179,6 +183,11 @@ class GraphTraversal(GraphTask):
     """Follow named edges through a graph that was described before: name every edge on the way."""
 
     mode: ClassVar[str] = "traversal"
+    # Edges are looked up by their labels and not in the order in which they came: no links.
+    core_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **GraphTask.core_options,
+        "dnc": {"hidden_size": 128, "num_slots": 64, "slot_size": 64, "num_reads": 2, "link": False},
+    }
     published: ClassVar[tuple[Published, ...]] = (
         Published("DNC, London Underground, 7 hops (test_graph=underground-zone-1)", "98.8 %", "Graves 2016"),
         Published("best LSTM, first lesson of the curriculum", "37 %", "Graves 2016"),

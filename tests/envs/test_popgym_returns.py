@@ -362,6 +362,7 @@ def test_the_table_of_concentration_is_memory_enough(level, games):
     returns = returns_of(envs, lambda obs, _: np.array([from_the_table(seen) for seen in obs.tolist()]))
     assert close_to(1 - 2 * fewest_misses(((copies, 0),) * 2) / steps, returns)
     assert (envs.pairs == copies).all()
+    assert "**Best memoryless return**: the same with two colors (easy, medium)" in documented("Concentration")
     if level == "easy":
         assert card_of("Concentration").memoryless_return == card_of("Concentration").optimal_return
 

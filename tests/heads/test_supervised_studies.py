@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from memrl.tasks import make_task
+
 STUDIES = Path(__file__).resolve().parents[2] / "experiments" / "supervised"
 
 
@@ -36,3 +40,25 @@ def test_graph_traversal_writes_table_and_curve(tmp_path):
     assert float(row["routes"]) < 0.1
     looks = table(tmp_path / "graph_traversal" / "curves.csv")
     assert [(look["batches"], look["stage"], look["lesson"]) for look in looks] == [("2", "1", "1"), ("4", "2", "1")]
+
+
+def test_solved_counts_sequences_of_the_last_lesson_only(monkeypatch):
+    monkeypatch.syspath_prepend(STUDIES)
+    from algorithmic import solved_after
+
+    looks = [(100, 1, 0.01), (200, 2, 3.0), (300, 2, 0.04), (400, 2, 0.01)]
+    looks = [dict(zip(("sequences", "lesson", "bits"), look, strict=True)) for look in looks]
+    assert solved_after(looks, lessons=2) == 300
+    assert solved_after(looks[:2], lessons=2) == ""
+
+
+def test_stages_of_graph_traversal_go_on_from_each_others_weights(monkeypatch):
+    monkeypatch.syspath_prepend(STUDIES)
+    from graph_traversal import build
+
+    task = make_task("graph_traversal", max_nodes=4, max_hops=1)
+    first = build(task, "dnc", 8, None)
+    second = build(task, "dnc", 16, first.state_dict())
+    assert (first.core.config.num_slots, second.core.config.num_slots) == (8, 16)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name])

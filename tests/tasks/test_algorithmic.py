@@ -187,6 +187,8 @@ def test_lessons_begin_with_short_sequences(name, most, field):
     assert max(first) == {"copy": 2 * 6 + 1, "associative_recall": 3 * 4 + 2 * 3 + 2}[name]
     assert (task.passed({"bit_error": 0.0}), task.passed({"bit_error": 0.02})) == (True, False)
     assert make_task(name, curriculum=1).lesson(0) == make_task(name, curriculum=1)
+    with pytest.raises(ValueError, match="curriculum: 0 given"):
+        type(task)(curriculum=0)
 
 
 def test_training_lengths_are_uniform():

@@ -173,10 +173,11 @@ def test_the_underground_is_a_test_set(monkeypatch):
         ({"min_nodes": 13}, "min_nodes: 13 given, at most max_nodes"),
         ({"min_hops": 5}, "min_hops"),
         ({"digits": 4}, "digits: 4 given"),
+        ({"curriculum": 0}, "curriculum: 0 given"),
         ({"level": 2.0}, "level: 2.0 given"),
         ({"max_nodes": 1}, "max_nodes: 1 given, a whole number of at least 2"),
     ],
-    ids=["nodes", "hops", "digits", "level", "few"],
+    ids=["nodes", "hops", "digits", "lessons", "level", "few"],
 )
 def test_options_out_of_range_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
