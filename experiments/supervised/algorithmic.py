@@ -91,7 +91,7 @@ def run(name: str, cores: list[str], seeds: list[int], quick: bool, folder: Path
                 "seed": seed,
                 "parameters": sum(parameter.numel() for parameter in head.parameters()),
                 "sequences": result.steps * recipe.batch_size,
-                "solved_after": solved_after(looks, task.lessons),
+                "solved_after": next((look["sequences"] for look in looks if look["bits"] < SOLVED), ""),
                 "cpu_seconds": round(time.process_time() - began),
                 "bits_valid": round(result.scores["valid"]["bits_per_sequence"], 3),
                 **measure(study, task, head, sizes),
@@ -106,21 +106,15 @@ def run(name: str, cores: list[str], seeds: list[int], quick: bool, folder: Path
 
 
 def curve(core: str, seed: int, result: FitResult) -> Iterator[dict[str, Any]]:
-    """What curves.csv keeps of a training; costs are those of the lesson's own sequences."""
+    """What curves.csv keeps of a training."""
     for look in result.history:
         assert look.valid is not None
         yield {
             "core": core,
             "seed": seed,
             "sequences": look.sequences,
-            "lesson": look.lesson + 1,
             "bits": round(look.valid["bits_per_sequence"], 3),
         }
-
-
-def solved_after(looks: list[dict[str, Any]], lessons: int) -> int | str:
-    """Sequences until one as in the last lesson first cost less than `SOLVED` bits; "" if none did."""
-    return next((look["sequences"] for look in looks if look["lesson"] == lessons and look["bits"] < SOLVED), "")
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
 """Associative recall: shown one item of a list, name the next."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from memrl.heads import IGNORED
-from memrl.tasks.binary import BinaryTask, grown
-from memrl.tasks.generated import bits, check_curriculum, check_range, whole
+from memrl.tasks.binary import BinaryTask
+from memrl.tasks.generated import bits, check_range, whole
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published
 
@@ -39,7 +39,6 @@ class AssociativeRecall(BinaryTask):
     max_items: int = 6  # items in the longest list to learn from
     item_length: int = 3  # vectors in an item
     vector_bits: int = 6  # bits in a vector
-    curriculum: int = 4  # lessons, in which the longest list grows; 1 for none
 
     tests: ClassVar[tuple[str, ...]] = ("test", "items_8", "items_10", "items_12", "items_15", "items_20")
     published: ClassVar[tuple[Published, ...]] = (
@@ -52,7 +51,6 @@ class AssociativeRecall(BinaryTask):
         if self.min_items < 2:
             raise ValueError(f"min_items: {self.min_items} given, at least 2 needed: one is asked with, another for")
         check_range(self, "min_items", "max_items")
-        check_curriculum(self)
 
     @property
     def input_size(self) -> int:
@@ -63,10 +61,6 @@ class AssociativeRecall(BinaryTask):
     def num_bits(self) -> int:
         """Bits of a vector."""
         return self.vector_bits
-
-    def lesson(self, number: int) -> "AssociativeRecall":
-        """Lists of as many items as are open so far."""
-        return replace(self, max_items=grown(self.min_items, self.max_items, number, self.lessons))
 
     def draw(self, generator: Generator, rows: int, split: str = "train") -> tuple[Tensor, Tensor]:
         """Lists of one number of items, which is drawn uniformly; that of test set `items_N` is N."""

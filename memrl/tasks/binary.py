@@ -22,7 +22,6 @@ NTM_SIZES: Mapping[str, Mapping[str, Any]] = {
     "dnc": {"hidden_size": 100, "num_slots": 128, "slot_size": 20, "num_reads": 1},
     "lstm": {"hidden_size": 256, "num_layers": 3},
 }
-PASSED = 0.01  # share of wrong bits below which the next lesson begins
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,6 @@ class BinaryTask(Task):
     @abstractmethod
     def num_bits(self) -> int:
         """Width of an answer."""
-
-    @property
-    def lessons(self) -> int:
-        """As many as an option `curriculum` says."""
-        return int(getattr(self, "curriculum", 1))
-
-    def passed(self, scores: Mapping[str, float]) -> bool:
-        """Hardly a bit is wrong."""
-        return scores["bit_error"] < PASSED
 
     @abstractmethod
     def draw(self, generator: Generator, rows: int, split: str = "train") -> tuple[Tensor, Tensor]:
@@ -79,15 +69,6 @@ class BinaryTask(Task):
         `optimizer="graves_rmsprop", schedule="constant"`.
         """
         return Recipe(learning_rate=1e-3, schedule="linear", clip_norm=50.0, batch_size=16, steps=3000, eval_every=125)
-
-
-def grown(least: int, most: int, lesson: int, lessons: int) -> int:
-    """The end of a range that grows to `most` in equal steps.
-
-    >>> [grown(1, 20, lesson, 4) for lesson in range(4)]
-    [6, 11, 16, 20]
-    """
-    return least + math.ceil((most - least) * min(lesson + 1, lessons) / lessons)
 
 
 def bit_scores(head: Head, batches: Iterable[Batch]) -> dict[str, float]:

@@ -1,14 +1,14 @@
 """Copy: say again what was shown."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from memrl.heads import IGNORED
-from memrl.tasks.binary import BinaryTask, grown
-from memrl.tasks.generated import bits, check_curriculum, check_range, whole
+from memrl.tasks.binary import BinaryTask
+from memrl.tasks.generated import bits, check_range, whole
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published
 
@@ -32,7 +32,6 @@ class Copy(BinaryTask):
     min_length: int = 1  # vectors in the shortest sequence
     max_length: int = 20  # vectors in the longest sequence to learn from
     vector_bits: int = 8  # bits in a vector
-    curriculum: int = 4  # lessons, in which the longest sequence grows; 1 for none
 
     tests: ClassVar[tuple[str, ...]] = ("test", "length_50", "length_120")
     published: ClassVar[tuple[Published, ...]] = (
@@ -42,7 +41,6 @@ class Copy(BinaryTask):
 
     def __post_init__(self) -> None:
         check_range(self, "min_length", "max_length")
-        check_curriculum(self)
 
     @property
     def input_size(self) -> int:
@@ -53,10 +51,6 @@ class Copy(BinaryTask):
     def num_bits(self) -> int:
         """Bits of a vector."""
         return self.vector_bits
-
-    def lesson(self, number: int) -> "Copy":
-        """Sequences of lengths that are open so far."""
-        return replace(self, max_length=grown(self.min_length, self.max_length, number, self.lessons))
 
     def draw(self, generator: Generator, rows: int, split: str = "train") -> tuple[Tensor, Tensor]:
         """Sequences of one length, which is drawn uniformly; that of test set `length_N` is N."""

@@ -72,17 +72,6 @@ def bits(generator: Generator, *shape: int) -> Tensor:
     return torch.randint(2, shape, generator=generator).float()
 
 
-def check_curriculum(task: object) -> None:
-    """Refuse a task without lessons.
-
-    Raises:
-        ValueError: the option `curriculum` is below 1.
-    """
-    lessons = getattr(task, "curriculum", 1)
-    if lessons < 1:
-        raise ValueError(f"curriculum: {lessons} given, at least 1 lesson needed")
-
-
 def check_range(task: object, least: str, most: str) -> None:
     """Refuse a task whose smallest size is above its largest.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from memrl.core import MemoryCore
 from memrl.heads import IGNORED, Batch, Head, QuestionAnswering
 from memrl.recipe import Recipe
-from memrl.tasks.generated import EVALUATED, check_curriculum, check_range, opening
+from memrl.tasks.generated import EVALUATED, check_range, opening
 from memrl.tasks.graph_answers import right_steps
 from memrl.tasks.registry import register_task
 from memrl.tasks.task import Published, Task
@@ -58,7 +58,8 @@ class GraphTask(Task):
     def __post_init__(self) -> None:
         check_range(self, "min_nodes", "max_nodes")
         check_range(self, "min_hops", "max_hops")
-        check_curriculum(self)
+        if self.curriculum < 1:
+            raise ValueError(f"curriculum: {self.curriculum} given, at least 1 lesson needed")
         if self.show_position and self.mode == "inference":
             raise ValueError("show_position: True given, but relations ask for the end of the route only")
         if not 1 <= self.digits <= 3:

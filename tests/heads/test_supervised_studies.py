@@ -42,16 +42,6 @@ def test_graph_traversal_writes_table_and_curve(tmp_path):
     assert [(look["batches"], look["stage"], look["lesson"]) for look in looks] == [("2", "1", "1"), ("4", "2", "1")]
 
 
-def test_solved_counts_sequences_of_the_last_lesson_only(monkeypatch):
-    monkeypatch.syspath_prepend(STUDIES)
-    from algorithmic import solved_after
-
-    looks = [(100, 1, 0.01), (200, 2, 3.0), (300, 2, 0.04), (400, 2, 0.01)]
-    looks = [dict(zip(("sequences", "lesson", "bits"), look, strict=True)) for look in looks]
-    assert solved_after(looks, lessons=2) == 300
-    assert solved_after(looks[:2], lessons=2) == ""
-
-
 def test_stages_of_graph_traversal_go_on_from_each_others_weights(monkeypatch):
     monkeypatch.syspath_prepend(STUDIES)
     from graph_traversal import build

@@ -175,22 +175,6 @@ def test_test_sets_are_as_long_as_they_are_called(name, split, asked):
         assert (batch.inputs[:, :, 6].sum(0) == 12).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "most", "field"),
-    [("copy", [6, 11, 16, 20], "max_length"), ("associative_recall", [3, 4, 5, 6], "max_items")],
-)
-def test_lessons_begin_with_short_sequences(name, most, field):
-    task = make_task(name)
-    assert [getattr(task.lesson(number), field) for number in range(task.lessons)] == most
-    assert task.lesson(task.lessons - 1) == task
-    first = [len(next(iter(task.lesson(0).train(1, seed))).inputs) for seed in range(200)]
-    assert max(first) == {"copy": 2 * 6 + 1, "associative_recall": 3 * 4 + 2 * 3 + 2}[name]
-    assert (task.passed({"bit_error": 0.0}), task.passed({"bit_error": 0.02})) == (True, False)
-    assert make_task(name, curriculum=1).lesson(0) == make_task(name, curriculum=1)
-    with pytest.raises(ValueError, match="curriculum: 0 given"):
-        type(task)(curriculum=0)
-
-
 def test_training_lengths_are_uniform():
     task = make_task("copy", max_length=4)
     lengths = [(len(batch.inputs) - 1) // 2 for batch in itertools.islice(task.train(1, 0), 400)]
