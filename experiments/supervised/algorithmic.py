@@ -3,8 +3,8 @@
 `python experiments/supervised/algorithmic.py copy` trains every core with every seed by the recipe of the task and
 writes under results/<study>/: table.csv (a row for each training, written as it ends: costs and errors at every size,
 and after how many sequences one as in training first cost less than `SOLVED` bits), curves.csv (validation costs on the
-way), and pictures of the read and write weights. What stands in table.csv is not trained again. `--quick` takes seconds
-and only shows that it runs.
+way), curves.png and pictures of the read and write weights. What stands in table.csv is not trained again. `--quick`
+takes seconds and only shows that it runs.
 """
 
 import argparse
@@ -98,9 +98,10 @@ def run(name: str, cores: list[str], seeds: list[int], quick: bool, folder: Path
             }
             append(folder / "table.csv", [line])
             append(folder / "curves.csv", looks)
-            if seed == 0 and core != "lstm":
-                from pictures import copy_weights
+            from pictures import copy_weights, learning_curves  # matplotlib loads when there is something to draw
 
+            learning_curves(folder / "curves.png", read(folder / "curves.csv"), "sequences", "bits")
+            if seed == 0 and core != "lstm":
                 copy_weights(folder / f"weights_{core}.png", head, task, sizes[0])
             print(*line.values(), flush=True)
 

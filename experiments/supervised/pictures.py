@@ -1,6 +1,6 @@
 """Pictures of what a memory does with a sequence: inputs, answers, and where its heads write and read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,30 @@ def story_weights(path: Path, head: Head, words: Sequence[str], batch: Batch) ->
             ax.axvline(step, color="tab:red", linewidth=0.5)
     axes[-1].set_xlabel("in red: what is answered")
     figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def learning_curves(path: Path, looks: Sequence[Mapping[str, str]], along: str, what: str) -> None:
+    """Draw a line for every training, in a color for every core.
+
+    Args:
+        path: of the picture.
+        looks: rows of a curves.csv, with `core` and `seed`.
+        along: the column of the horizontal axis.
+        what: the column of the vertical axis.
+    """
+    figure: Figure = plt.figure(figsize=(7, 3.5), layout="constrained")
+    ax = figure.subplots()
+    cores = list(dict.fromkeys(look["core"] for look in looks))
+    for core, seed in dict.fromkeys((look["core"], look["seed"]) for look in looks):
+        line = [look for look in looks if (look["core"], look["seed"]) == (core, seed)]
+        x, y = ([float(look[name]) for look in line] for name in (along, what))
+        first = seed == min(look["seed"] for look in looks if look["core"] == core)
+        ax.plot(x, y, color=f"C{cores.index(core)}", label=core if first else None, linewidth=1)
+    ax.set_xlabel(along)
+    ax.set_ylabel(what)
+    ax.legend()
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
