@@ -30,23 +30,24 @@ SOLVED = 0.05  # bits per sequence on the validation data
 
 @dataclass(frozen=True)
 class Study:
-    """A task, and the sizes at which what was learned is tested."""
+    """A task, for how many batches it is learned, and the sizes at which what was learned is tested."""
 
     task: str
+    steps: int
     size: str  # test sets are called <size>_<number>
     sizes: tuple[int, ...]
 
 
 STUDIES = {
-    "copy": Study("copy", "length", (10, 20, 30, 50, 80, 120)),
-    "associative_recall": Study("associative_recall", "items", (6, 8, 10, 12, 15)),
+    "copy": Study("copy", 3000, "length", (10, 20, 30, 50, 80, 120)),
+    "associative_recall": Study("associative_recall", 6000, "items", (6, 8, 10, 12, 15)),
 }
 CORES = ("ntm", "dnc", "lstm")
 
 
 def train(study: Study, core: str, seed: int, quick: bool) -> tuple[Task, Head, Recipe, FitResult]:
     task = make_task(study.task)
-    options, recipe = task.core_options[core], task.recipe(core)
+    options, recipe = task.core_options[core], dataclasses.replace(task.recipe(core), steps=study.steps)
     if quick:
         options = {"hidden_size": 8} if core == "lstm" else {"hidden_size": 8, "num_slots": 16, "slot_size": 4}
         recipe = dataclasses.replace(recipe, steps=2, eval_every=1)
