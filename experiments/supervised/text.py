@@ -57,9 +57,10 @@ class Study:
     """One table: a task, how cores are trained on it, and what they are held against."""
 
     task: str
-    recipe: Recipe  # the same for every core
+    recipe: Recipe  # the same for every core, but for
     baselines: tuple[Baseline, ...]
     options: dict[str, Any] = field(default_factory=dict)  # of the task
+    rates: dict[str, float] = field(default_factory=dict)  # step sizes of cores that hardly learn with the recipe's
     parameters: int = 0  # that every model has, as nearly as it can; 0 leaves the cores as they are
 
     def make(self) -> Task:
@@ -72,7 +73,6 @@ CORES: dict[str, dict[str, Any]] = {
     "dnc": {"num_slots": 16, "slot_size": 24, "num_reads": 2},
     "memn2n": {"num_slots": 32},
 }
-RATES = {"memformer": 3e-4}  # step sizes of those that learn next to nothing with the study's
 # The option that says how wide a core is, and what it is a multiple of.
 WIDTHS = {"memformer": ("slot_size", 4)}
 
@@ -213,7 +213,7 @@ def somebody(study: Study, seed: int, quick: bool) -> Row:
 def train(study: Study, name: str, seed: int) -> Row:
     torch.manual_seed(seed)
     head, task = build(study, name), study.make()
-    recipe = replace(study.recipe, learning_rate=RATES.get(name, study.recipe.learning_rate))
+    recipe = replace(study.recipe, learning_rate=study.rates.get(name, study.recipe.learning_rate))
     result = fit(task, head, recipe, seed=seed)
     scores = {part: result.scores[part][task.metric] for part in ("valid", "test")}
     return {**scores, "parameters": size_of(head), "steps": result.steps}
@@ -228,12 +228,18 @@ ADAM = Recipe(learning_rate=5e-3, schedule="linear", clip_norm=1.0)
 # Short stories about at most 6 people, which cores can be trained on in minutes; claims need 3 facts at least.
 SHORT = {"min_facts": 2, "max_facts": 4, "num_names": 6}
 SHORT_CLAIMS = {**SHORT, "min_facts": 3}
+# Where it was better than the recipe's on the validation data of seed 0.
+SMALLER = {"memformer": 3e-4}
 STUDIES = {
     study.task: study
     for study in (
-        Study("trec", replace(ADAM, steps=800, eval_every=200), (BAG,)),
-        Study("family_query", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS, SOMEBODY), SHORT),
-        Study("family_claim", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS,), SHORT_CLAIMS),
+        Study("trec", replace(ADAM, steps=800, eval_every=200), (BAG,), rates=SMALLER),
+        Study(
+            "family_query", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS, SOMEBODY), SHORT, SMALLER
+        ),
+        Study(
+            "family_claim", replace(ADAM, batch_size=64, steps=1200, eval_every=300), (GUESS,), SHORT_CLAIMS, SMALLER
+        ),
         Study("snips_slots", replace(ADAM, learning_rate=1e-2, steps=800, eval_every=200), (TAGS,)),
         Study("snips_intent", replace(ADAM, steps=400, eval_every=200), (BAG,)),
         Study(
