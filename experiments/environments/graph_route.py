@@ -57,10 +57,11 @@ SMALL = (
     Lesson({"nodes": 6, "hops": (1, 3)}, 1000),
     Lesson(TASK, 400, right=0.98, learning_rate=1e-3),
 )
-# Larger graphs, longer routes.
+# What an agent does with many slots it must learn with many.
 LARGE = (
-    Lesson({"nodes": (6, 12), "hops": (1, 7)}, 1000, right=0.97, slots=48, copies=32, learning_rate=1e-3),
-    Lesson({"nodes": (8, 30), "hops": (1, 7)}, 1000, right=0.97, slots=128, copies=32, learning_rate=1e-3),
+    Lesson({"nodes": 6, "hops": (1, 5)}, 250),
+    Lesson({"nodes": (6, 8), "hops": (1, 7)}, 400, right=0.97, slots=32, copies=32, learning_rate=1e-3),
+    Lesson({"nodes": (6, 8), "hops": (1, 7)}, 60, right=0.97, slots=256, copies=16, learning_rate=1e-3),
 )
 ZONE_SLOTS = 256  # zone 1 has 230 edges
 
