@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/memrl compare --env memrl/TMaze-v0 --cores none,lstm,ntm,dnc,memformer --seeds 1 --steps 150000 --stop-at 0.98 \
-		--n-envs 32 --set n_steps=64 --run-dir demo
+		--n-envs 32 --set n_steps=64 ent_coef=0.03 --run-dir demo
 
 # One process for each CPU core, so one thread in each.
 test: setup
