@@ -182,6 +182,17 @@ def test_sharpening_does_not_underflow(dtype, sharpness):
     assert gamma.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("num_slots", [1, 6, 128])
+def test_ntm_heads_start_at_the_first_slot(num_slots):
+    """However many slots there are: heads that are spread over all of them at first learn to move late or never."""
+    torch.manual_seed(0)
+    core = make_core("ntm", 4, num_slots=num_slots, num_reads=2, num_writes=3, shift_range=int(num_slots > 1))
+    state = core.initial_state(1)
+    for weights in (state.read_weights, state.write_weights):
+        assert weights[..., 0].min() > 0.9
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+
+
 def test_ntm_slots_are_not_exchangeable():
     """Equal rows of memory and uniform first weightings would give all slots the same gradient for ever."""
     torch.manual_seed(0)

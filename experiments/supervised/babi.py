@@ -2,6 +2,7 @@
 
     python experiments/supervised/babi.py memn2n            # 20 tasks, 1,000 questions each, 10 initial weights
     python experiments/supervised/babi.py dnc --minutes 20  # six tasks, 10,000 questions each
+    python experiments/supervised/babi.py dnc --jointly --minutes 40  # one network for the six
     python experiments/supervised/babi.py picture           # where the hops look
 
 Files are read from MEMRL_DATA, else from ../shared/data. Results go to results/babi/ as they come; what is there
@@ -13,6 +14,7 @@ import csv
 import os
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -188,29 +190,33 @@ def table(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def dnc(options: argparse.Namespace) -> None:
-    """One network a task, the tasks with short stories first."""
-    file = options.results / "dnc.csv"
-    for number in (4, 15, 1, 20, 6, 9) if options.tasks == "1-20" else parse_tasks(options.tasks):
-        if not read(file, number):
-            row = train_dnc(number, options)
-            append(file, [row])
-            print(row, flush=True)
+    """One network a task, the tasks with short stories first; or one for all of them."""
+    numbers = (4, 15, 1, 20, 6, 9) if options.tasks == "1-20" else parse_tasks(options.tasks)
+    if options.jointly:
+        train_dnc(numbers, "dnc_jointly", options)
+        return
+    for number in numbers:
+        if not read(options.results / "dnc.csv", number):
+            train_dnc([number], "dnc", options)
 
 
-def train_dnc(number: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Until two looks at the validation data in a row find next to no errors, or the time is up."""
+def train_dnc(numbers: Sequence[int], name: str, options: argparse.Namespace) -> None:
+    """Until two looks in a row at the validation data find next to no errors, or time is up; the best look counts."""
     torch.manual_seed(0)
-    task = cast(Babi, make_task("babi", tasks=f"qa{number}"))
+    task = cast(Babi, make_task("babi", tasks=",".join(f"qa{number}" for number in numbers)))
     core = make_core("dnc", task.input_size, **{**task.core_options["dnc"], "num_slots": 32, "num_reads": 2})
-    head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50)
+    head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50 * len(numbers))
     began, limit = time.process_time(), 0.0 if options.quick else 60 * options.minutes
     errors: list[float] = []
+    best: dict[str, Tensor] = {}
 
     def note(progress: Progress) -> None:
         if progress.valid is not None:
             errors.append(round(progress.valid["error_percent"], 2))
-            row = {"task": number, "step": progress.step, "cpu_seconds": round(time.process_time() - began)}
-            append(options.results / "dnc_curves.csv", [row | {"valid_error": errors[-1]}])
+            if errors[-1] == min(errors):
+                best.update(deepcopy(head.state_dict()))
+            row = {"task": "+".join(map(str, numbers)), "step": progress.step, "valid_error": errors[-1]}
+            append(options.results / f"{name}_curves.csv", [row | {"cpu_seconds": round(time.process_time() - began)}])
 
     def over() -> bool:
         solved = len(errors) > 1 and max(errors[-2:]) < 0.2
@@ -218,18 +224,18 @@ def train_dnc(number: int, options: argparse.Namespace) -> dict[str, Any]:
 
     steps = fit(task, head, recipe, stop=over, report=note).steps
     seconds = round(time.process_time() - began)
-    error = round(evaluate(task, head, "test")["error_percent"], 2)
+    head.load_state_dict(best)
     from pictures import story_weights  # matplotlib loads when there is something to draw
 
-    story = next(iter(task.evaluation("test", 1)))
-    story_weights(options.results / f"dnc_qa{number}.png", head, task.vocabulary, story)
-    return {
-        "task": number,
-        "error": error,
-        "steps": steps,
-        "stories": steps * recipe.batch_size,
-        "cpu_seconds": seconds,
-    }
+    for number in numbers:
+        part = f"qa{number}" if len(numbers) > 1 else "test"
+        error = round(evaluate(task, head, part)["error_percent"], 2)
+        row = {"task": number, "error": error, "steps": steps, "stories": steps * recipe.batch_size}
+        append(options.results / f"{name}.csv", [row | {"cpu_seconds": seconds}])
+        print(row, flush=True)
+        if number == 1:
+            story = next(iter(task.evaluation(part, 1)))
+            story_weights(options.results / f"{name}_qa1.png", head, task.vocabulary, story)
 
 
 def picture(options: argparse.Namespace) -> None:
@@ -308,6 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", default="1-20", help="which of the 20, as in 1,4-6")
     parser.add_argument("--seeds", type=int, default=10, help="initial weights to choose from")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the processor for each task of the DNC")
+    parser.add_argument("--jointly", action="store_true", help="one DNC for all tasks")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "babi", help="folder for what comes out")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     options = parser.parse_args(arguments)

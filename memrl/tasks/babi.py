@@ -12,7 +12,15 @@ from memrl.core import MemoryCore
 from memrl.heads import IGNORED, Batch, Head, QuestionAnswering
 from memrl.recipe import Recipe
 from memrl.tasks import words
-from memrl.tasks.babi_stories import SOURCE, Story, learned_and_held_out, load_stories, number_words, parse_tasks
+from memrl.tasks.babi_stories import (
+    SOURCE,
+    Story,
+    learned_and_held_out,
+    load_stories,
+    names_of_tests,
+    number_words,
+    parse_tasks,
+)
 from memrl.tasks.data import data_file
 from memrl.tasks.registry import register_task
 from memrl.tasks.scoring import accuracy
@@ -25,7 +33,7 @@ class Babi(Task):
     """Whole stories, one word at a step; after each question a "-" for every word of the answer, which is due there.
 
     Graves et al. 2016, Methods, "bAbI task descriptions". The last tenth of the stories to learn from is for
-    validation. With several tasks one network learns them jointly.
+    validation. With several tasks one network learns them jointly; each then has a test set of its own, too.
     """
 
     tasks: str = "qa1"  # which of the 20: qa1, or several as in qa1,qa4 or qa1-20
@@ -47,7 +55,7 @@ class Babi(Task):
     }
 
     def __post_init__(self) -> None:
-        parse_tasks(self.tasks)
+        object.__setattr__(self, "tests", names_of_tests(parse_tasks(self.tasks)))  # the dataclass is frozen
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ class Babi(Task):
         return map(_batch, words.shuffled(self._load().parts["train"], batch_size, seed))
 
     def evaluation(self, split: str, batch_size: int) -> Iterable[Batch]:
-        """The stories of "valid" or "test", task by task in their order."""
+        """The stories of "valid" or of a test set, task by task in their order."""
         return map(_batch, words.in_order(self._load().parts[split], batch_size))
 
     def scores(self, head: Head, batches: Iterable[Batch]) -> dict[str, float]:
@@ -89,7 +97,8 @@ class Stories(NamedTuple):
     """All stories of some tasks in numbers."""
 
     vocabulary: tuple[str, ...]  # by number, "" for padding and "-" among them
-    parts: dict[str, list[tuple[list[int], list[int]]]]  # "train", "valid" and "test": words, and what is due at each
+    # "train", "valid", "test", and the test of each task as "qa1": words, and what is due at each
+    parts: dict[str, list[tuple[list[int], list[int]]]]
 
 
 @lru_cache(maxsize=32)
@@ -99,7 +108,8 @@ def _load(folder: Path, tasks: tuple[int, ...]) -> Stories:
         learned, held_out = learned_and_held_out(load_stories(folder, task, "train"))
         stories["train"] += learned
         stories["valid"] += held_out
-        stories["test"] += load_stories(folder, task, "test")
+        stories[f"qa{task}"] = list(load_stories(folder, task, "test"))
+        stories["test"] += stories[f"qa{task}"]
     numbers = number_words([story for told in stories.values() for story in told])
     asking = len(numbers) + 1
     return Stories(

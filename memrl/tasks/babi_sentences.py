@@ -15,7 +15,15 @@ from memrl.core import MemoryCore
 from memrl.heads import Batch, Head, StoryAnswer
 from memrl.heads.story_answer import Recalls
 from memrl.recipe import Recipe
-from memrl.tasks.babi_stories import SOURCE, Story, learned_and_held_out, load_stories, number_words, parse_tasks
+from memrl.tasks.babi_stories import (
+    SOURCE,
+    Story,
+    learned_and_held_out,
+    load_stories,
+    names_of_tests,
+    number_words,
+    parse_tasks,
+)
 from memrl.tasks.data import data_file
 from memrl.tasks.generated import opening
 from memrl.tasks.registry import register_task
@@ -64,7 +72,7 @@ class BabiSentences(Task):
     """A question about the last sentences of a story, one sentence at a step, and the question at the last.
 
     An answer of several words is one of the answers to choose from. The last tenth of the stories to learn from is for
-    validation. With several tasks one network learns them jointly.
+    validation. With several tasks one network learns them jointly; each then has a test set of its own, too.
     """
 
     tasks: str = "qa1"  # which of the 20: qa1, or several as in qa1,qa4 or qa1-20
@@ -83,7 +91,7 @@ class BabiSentences(Task):
     }
 
     def __post_init__(self) -> None:
-        parse_tasks(self.tasks)
+        object.__setattr__(self, "tests", names_of_tests(parse_tasks(self.tasks)))  # the dataclass is frozen
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -112,7 +120,7 @@ class BabiSentences(Task):
             del waiting[:batch_size]
 
     def evaluation(self, split: str, batch_size: int) -> Iterable[Batch]:
-        """The questions of "valid" or "test", task by task in their order."""
+        """The questions of "valid" or of a test set, task by task in their order."""
         questions = self._load().parts[split]
         return (_batch(questions[start : start + batch_size]) for start in range(0, len(questions), batch_size))
 
@@ -151,7 +159,7 @@ class Questions(NamedTuple):
     """All questions of some tasks in numbers."""
 
     vocabulary: tuple[str, ...]
-    parts: dict[str, list[Asked]]  # "train", "valid" and "test"
+    parts: dict[str, list[Asked]]  # "train", "valid", "test", and the test of each task as "qa1"
 
 
 @lru_cache(maxsize=32)
@@ -161,7 +169,8 @@ def _load(folder: Path, tasks: tuple[int, ...], num_sentences: int) -> Questions
         learned, held_out = learned_and_held_out(load_stories(folder, task, "train"))
         stories["train"] += map(_simplified, learned)
         stories["valid"] += map(_simplified, held_out)
-        stories["test"] += map(_simplified, load_stories(folder, task, "test"))
+        stories[f"qa{task}"] = list(map(_simplified, load_stories(folder, task, "test")))
+        stories["test"] += stories[f"qa{task}"]
     numbers = number_words(list(chain(*stories.values())))
     return Questions(
         tuple(numbers),

@@ -91,6 +91,15 @@ def parse_tasks(tasks: str) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def names_of_tests(tasks: Sequence[int]) -> tuple[str, ...]:
+    """Names of the test sets: of all tasks together, and of each where several are learned jointly.
+
+    >>> names_of_tests([1]), names_of_tests([1, 4])
+    (('test',), ('test', 'qa1', 'qa4'))
+    """
+    return ("test", *(f"qa{task}" for task in tasks if len(tasks) > 1))
+
+
 @lru_cache(maxsize=64)
 def load_stories(folder: Path, task: int, part: str) -> Sequence[Story]:
     """The stories of one task.

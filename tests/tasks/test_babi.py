@@ -290,6 +290,21 @@ def test_wrong_words_are_counted(folder):
     assert task.scores(head, batches) == {"error_percent": 50.0}
 
 
+@pytest.mark.parametrize("name", ["babi", "babi_sentences"])
+def test_tasks_learned_jointly_have_a_test_set_each(name, folder):
+    """Whose sequences, one task after the other, are those of the test of all."""
+    (folder / "qa1_made-up_train.txt").write_text(STORIES * 5)
+    (folder / "qa1_made-up_test.txt").write_text(STORIES.replace("Mary", "Sandra"))
+    task = make_task(name, tasks="qa2,qa1", data=str(folder))
+    assert task.tests == ("test", "qa2", "qa1")
+    assert make_task(name, tasks="qa2", data=str(folder)).tests == ("test",)
+    both, *each = [list(task.evaluation(split, 1)) for split in task.tests]
+    for alone, together in zip(each[0] + each[1], both, strict=True):
+        assert alone.inputs.equal(together.inputs)
+        assert alone.targets.equal(together.targets)
+    assert not each[0][0].inputs.equal(each[1][0].inputs), "Mary and Sandra are different words"
+
+
 # The study.
 
 
@@ -338,15 +353,19 @@ def test_the_study_runs_and_does_nothing_twice(study, folder, tmp_path, monkeypa
     for data in ("en", "en-10k"):
         (tmp_path / "data" / "babi" / data).mkdir(parents=True)
         for file in folder.glob("*.txt"):
-            (tmp_path / "data" / "babi" / data / file.name).write_text(file.read_text())
+            for number in ("qa1", "qa2"):
+                name = file.name.replace("qa2", number)
+                (tmp_path / "data" / "babi" / data / name).write_text(file.read_text())
     monkeypatch.setenv("MEMRL_DATA", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(EXPERIMENT.parent)
     for _ in range(2):
         for name in ("memn2n", "dnc"):
             study.main([name, "--quick", "--tasks", "2", "--seeds", "2", "--results", str(tmp_path / "results")])
+    study.main(["dnc", "--jointly", "--quick", "--tasks", "1,2", "--results", str(tmp_path / "results")])
     assert [row["seed"] for row in study.read(tmp_path / "results" / "memn2n_seeds.csv", 2)] == ["0", "1"]
     assert [row["task"] for row in study.read(tmp_path / "results" / "dnc.csv")] == ["2"]
-    assert (tmp_path / "results" / "dnc_qa2.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["task"] for row in study.read(tmp_path / "results" / "dnc_jointly.csv")] == ["1", "2"]
+    assert (tmp_path / "results" / "dnc_jointly_qa1.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_has_the_network_that_validation_chooses(study):
