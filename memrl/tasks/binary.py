@@ -17,7 +17,7 @@ from memrl.tasks.generated import fixed, stream
 from memrl.tasks.task import Task
 
 # The memory of Graves et al. 2014, tables 1 to 3: 128 slots of 20; the DNC has the same, the LSTM is theirs for copy.
-NTM_SIZES: Mapping[str, Mapping[str, Any]] = {
+NTM_SIZES: dict[str, dict[str, Any]] = {
     "ntm": {"controller": "feedforward", "hidden_size": 100, "num_slots": 128, "slot_size": 20},
     "dnc": {"hidden_size": 100, "num_slots": 128, "slot_size": 20, "num_reads": 1},
     "lstm": {"hidden_size": 256, "num_layers": 3},
