@@ -28,6 +28,18 @@ class Interrupted(KeyboardInterrupt):
         self.env_steps = env_steps
 
 
+class Diverged(FloatingPointError):
+    """A training whose loss became infinite or no number.
+
+    Attributes:
+        checkpoint: the best weights until then, or None if validation data was never looked at.
+    """
+
+    def __init__(self, error: FloatingPointError, checkpoint: Path | None) -> None:
+        super().__init__(str(error))
+        self.checkpoint = checkpoint
+
+
 def one_line(error: BaseException) -> str:
     r"""The message of an error with its line breaks folded; its type where there is no message.
 

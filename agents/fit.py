@@ -1,8 +1,8 @@
 """`memrl fit`: one supervised training from settings to a scored run directory, with a progress bar.
 
-runs/<task>/<core>/seed<S>-<utc>/ holds config.yaml, progress.csv, tb/, checkpoints/ (final.safetensors or
-interrupted.safetensors: the weights of the head, those of the core among them as core.*) and eval.json, as the runs of
-agents do. The step of every scalar is a batch.
+runs/<task>/<core>/seed<S>-<utc>/ holds config.yaml, progress.csv, tb/, checkpoints/ (final.safetensors, or
+interrupted.safetensors after a signal or a loss that is no number: the best weights of the head so far, those of the
+core among them as core.*) and eval.json, as the runs of agents do. The step of every scalar is a batch.
 """
 
 import signal
@@ -14,15 +14,17 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.logger import CSVOutputFormat, HParam, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.utils import get_device
 
 from memrl import tree
 from memrl.fit import FitResult, Progress, fit, on_device
 from memrl.heads import Head
 from memrl.tasks import Task
 
+from .build import check_device
 from .config import read_config, write_config
 from .console import bars, finish, plain_console
-from .errors import Interrupted, UsageError, usage_errors
+from .errors import Diverged, Interrupted, UsageError, usage_errors
 from .fit_settings import FitSettings, Fitting, build
 from .runs import add_evaluation, env_slug, new_dir, versions
 from .stopping import StopSignals
@@ -46,9 +48,11 @@ def fit_and_report(settings: FitSettings) -> int:
         finish(bar)
         _tell_interrupted(console, stop)
         raise
-    except FloatingPointError as error:
+    except Diverged as error:
         finish(bar)
         console.print(f"failed      {error} (--set learning_rate=... or clip_norm=...)")
+        if error.checkpoint is not None:
+            console.print(f"saved       {error.checkpoint}, the best weights by validation")
         return 1
     finally:
         finish(bar)
@@ -79,7 +83,7 @@ def fit_to_run(
     Raises:
         UsageError: bad settings or missing data; raised before any work.
         Interrupted: SIGINT or SIGTERM came; what was learned is saved.
-        FloatingPointError: the loss became infinite or no number at all.
+        Diverged: the loss became infinite or no number at all; the best weights so far are saved.
     """
     fitting = prepare(settings)
     settings, task, head = fitting.settings, fitting.task, fitting.head
@@ -89,8 +93,11 @@ def fit_to_run(
     write_config(run / "config.yaml", settings, [f"Again: memrl fit --config {run / 'config.yaml'}", made])
     logger = Logger(str(run), [CSVOutputFormat(str(run / "progress.csv")), TensorBoardOutputFormat(str(run / "tb"))])
     logger.record("hparams", _hparams(fitting), exclude=("stdout", "log", "json", "csv"))
+    interrupted, looks = run / "checkpoints" / "interrupted.safetensors", 0
 
     def log(progress: Progress) -> None:
+        nonlocal looks
+        looks += progress.valid is not None
         if progress.valid is not None or progress.step % LOG_EVERY == 0 or progress.step == 1:
             _record(logger, progress)
         if report is not None:
@@ -101,7 +108,7 @@ def fit_to_run(
             result = fit(
                 task, head, fitting.recipe, seed=settings.seed, report=log, stop=lambda: signals.received is not None
             )
-        checkpoint = run / "checkpoints" / ("interrupted.safetensors" if result.stopped else "final.safetensors")
+        checkpoint = interrupted if result.stopped else run / "checkpoints" / "final.safetensors"
         save_file(head.state_dict(), checkpoint)
         if result.stopped:
             raise Interrupted(signals.received or signal.SIGINT, run, checkpoint, result.steps)
@@ -109,6 +116,10 @@ def fit_to_run(
             for name, value in scores.items():
                 logger.record(f"{split if split != 'valid' else 'best_valid'}/{name}", value)
         logger.dump(result.steps)
+    except FloatingPointError as error:
+        if looks:
+            save_file(head.state_dict(), interrupted)
+        raise Diverged(error, interrupted if looks else None) from error
     finally:
         logger.close()
     add_evaluation(run, _record_of(fitting, result, checkpoint.relative_to(run)))
@@ -121,12 +132,12 @@ def prepare(settings: FitSettings) -> Fitting:
     Raises:
         UsageError: settings that do not fit, missing or malformed data, or a missing extra.
     """
+    settings.check()
     torch.set_num_threads(settings.threads)
-    with usage_errors(RuntimeError, about=f"--device {settings.device}: "):
-        torch.empty(0, device=settings.device)
+    check_device(settings.device)
     torch.manual_seed(settings.seed)
     fitting = build(settings)
-    task, head = fitting.task, fitting.head.to(settings.device)
+    task, head = fitting.task, fitting.head.to(get_device(settings.device))
     with torch.random.fork_rng(), torch.no_grad(), usage_errors(ValueError, OSError, ImportError):
         batch = next(on_device(task.lesson(0).train(fitting.recipe.batch_size, settings.seed), head))
         head.loss(head.answer(batch)[0], batch.targets)

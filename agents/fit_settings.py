@@ -39,7 +39,7 @@ class FitSettings:
     run_dir: str = "runs"
     """Folder of all runs; a run gets its own new folder in it and never overwrites another."""
     device: str = "cpu"
-    """Torch device, e.g. cpu or cuda."""
+    """Torch device: cpu, cuda, cuda:1, or auto (cuda where there is one)."""
     threads: int = 1
     """Torch threads."""
 

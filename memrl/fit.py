@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass
 class FitResult:
-    """What came out of a training; the head has the weights of the best look at the validation data."""
+    """What came out of a training; the head has the weights of its best look at the validation data, if any."""
 
     history: list[Progress] = field(default_factory=list)  # the steps after which validation data was looked at
     scores: dict[str, Scores] = field(default_factory=dict)  # at the end, of "valid" and every test set
@@ -71,11 +71,11 @@ def fit(
         recipe: optimiser, schedule, clipping and when to stop.
         seed: of the training data. Weights and dropout come from torch's own generator: seed it before making the head.
         report: called after every step.
-        stop: asked before every step whether to stop at once; the weights then stay as they are.
+        stop: asked before every step whether to stop at once, without scores at the end.
         tests: test sets to score at the end; None: all of the task's.
 
     Raises:
-        FloatingPointError: the loss is no finite number any more.
+        FloatingPointError: the loss is no finite number any more. The head has its best weights by then.
     """
     teach = _Teacher(task, head, recipe, seed)
     result = teach.result
@@ -84,7 +84,7 @@ def fit(
     while result.steps < recipe.steps and not (result.patience_ended or result.reached):
         if stop is not None and stop():
             result.stopped = True
-            return result
+            break
         loss, norm, rate = teach.step()
         result.steps += 1
         result.seconds = time.perf_counter() - began - evaluating
@@ -102,6 +102,8 @@ def fit(
         if report is not None:
             report(progress)
     teach.keep_best()
+    if result.stopped:
+        return result
     batch_size = max(recipe.batch_size, EVALUATION_BATCH)
     splits = ("valid", *(task.tests if tests is None else tests))
     result.scores = {split: evaluate(task, head, split, batch_size) for split in splits}
@@ -153,6 +155,7 @@ class _Teacher:
         self.state = tree.detach(state)  # the next batch may go on from here
         loss = self.head.loss(logits, batch.targets)
         if not math.isfinite(loss.item()):
+            self.keep_best()
             raise FloatingPointError(f"the loss is {loss.item()} after {self.result.steps} batches; learn more slowly")
         self.optimizer.zero_grad()
         loss.backward()

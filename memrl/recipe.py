@@ -1,7 +1,10 @@
 """How a head is trained: optimiser, schedule, clipping, and when to stop."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+from memrl.registry import check_options
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: {self.learning_rate} given, a number above 0 needed")
+        check_options("recipe", Recipe, asdict(self))
         if self.schedule == "halve" and not self.halve_every:
             raise ValueError("halve_every: 0 given, but schedule=halve needs the batches between two halvings")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum: {self.momentum} given, [0, 1) allowed")
+        if self.stop_at is not None and not math.isfinite(self.stop_at):
+            raise ValueError(f"stop_at: {self.stop_at} given, a finite number or None needed")

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -119,8 +120,8 @@ def _check_value(name: str, value: object, kind: object, least: int) -> None:
     number = not isinstance(value, bool)
     if kind is int and not (number and isinstance(value, Integral) and int(value) >= least):
         raise ValueError(f"{name}: {value!r} given, a whole number of at least {least} needed")
-    if kind is float and not (number and isinstance(value, Real) and float(value) >= 0):
-        raise ValueError(f"{name}: {value!r} given, a number of at least 0 needed")
+    if kind is float and not (number and isinstance(value, Real) and 0 <= float(value) < math.inf):
+        raise ValueError(f"{name}: {value!r} given, a finite number of at least 0 needed")
     if kind is bool and not isinstance(value, bool):
         raise ValueError(f"{name}: {value!r} given, True or False needed")
     if get_origin(kind) is Literal and value not in get_args(kind):

@@ -42,7 +42,7 @@ ALLOWED = [
     ("memrl/linkage.py", {"torch"}),
     ("memrl/shared_linear.py", {"torch"}),
     ("memrl/heads/*.py", {"torch", "memrl.core", "memrl.tree", "memrl.heads"}),
-    ("memrl/recipe.py", set()),
+    ("memrl/recipe.py", {"memrl.registry"}),
     ("memrl/optimizers.py", {"torch", "memrl.recipe"}),
     ("memrl/fit.py", {"torch", "memrl.tree", "memrl.heads", "memrl.tasks", "memrl.recipe", "memrl.optimizers"}),
     ("memrl/tasks/registry.py", {"memrl.registry", "memrl.tasks"}),

@@ -6,7 +6,7 @@
     python experiments/supervised/babi.py picture           # where the hops look
 
 Files are read from MEMRL_DATA, else from ../shared/data. Results go to results/babi/ as they come; what is there
-already is not trained again. --quick shows that it runs.
+already is not trained again. --quick shows that it runs and writes under runs/quick/.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import csv
 import os
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -177,7 +177,7 @@ def table(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
                 "error": float(best["test_error"]),
                 "published": PUBLISHED[number - 1],
                 "by_training_loss": float(min(networks, key=lambda row: float(row["train_loss"]))["test_error"]),
-                "median": errors[len(errors) // 2],
+                "median": round(median(errors), 2),
                 "worst": errors[-1],
                 "seeds": len(networks),
                 "cpu_seconds_of_all": float(best["cpu_seconds_of_all"]),
@@ -192,12 +192,10 @@ def table(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 def dnc(options: argparse.Namespace) -> None:
     """One network a task, the tasks with short stories first; or one for all of them."""
     numbers = (4, 15, 1, 20, 6, 9) if options.tasks == "1-20" else parse_tasks(options.tasks)
-    if options.jointly:
-        train_dnc(numbers, "dnc_jointly", options)
-        return
-    for number in numbers:
-        if not read(options.results / "dnc.csv", number):
-            train_dnc([number], "dnc", options)
+    name = "dnc_jointly" if options.jointly else "dnc"
+    for together in [numbers] if options.jointly else [(number,) for number in numbers]:
+        if not all(read(options.results / f"{name}.csv", number) for number in together):
+            train_dnc(together, name, options)
 
 
 def train_dnc(numbers: Sequence[int], name: str, options: argparse.Namespace) -> None:
@@ -208,13 +206,10 @@ def train_dnc(numbers: Sequence[int], name: str, options: argparse.Namespace) ->
     head, recipe = task.head(core), replace(task.recipe("dnc"), eval_every=1 if options.quick else 50 * len(numbers))
     began, limit = time.process_time(), 0.0 if options.quick else 60 * options.minutes
     errors: list[float] = []
-    best: dict[str, Tensor] = {}
 
     def note(progress: Progress) -> None:
         if progress.valid is not None:
             errors.append(round(progress.valid["error_percent"], 2))
-            if errors[-1] == min(errors):
-                best.update(deepcopy(head.state_dict()))
             row = {"task": "+".join(map(str, numbers)), "step": progress.step, "valid_error": errors[-1]}
             append(options.results / f"{name}_curves.csv", [row | {"cpu_seconds": round(time.process_time() - began)}])
 
@@ -224,7 +219,6 @@ def train_dnc(numbers: Sequence[int], name: str, options: argparse.Namespace) ->
 
     steps = fit(task, head, recipe, stop=over, report=note).steps
     seconds = round(time.process_time() - began)
-    head.load_state_dict(best)
     from pictures import story_weights  # matplotlib loads when there is something to draw
 
     for number in numbers:
@@ -315,9 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="initial weights to choose from")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the processor for each task of the DNC")
     parser.add_argument("--jointly", action="store_true", help="one DNC for all tasks")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "babi", help="folder for what comes out")
-    parser.add_argument("--quick", action="store_true", help="only show that it runs")
+    parser.add_argument("--results", type=Path, help="folder for what comes out (default: results/babi here)")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs; writes to runs/quick/babi")
     options = parser.parse_args(arguments)
+    options.results = options.results or (Path("runs") / "quick" if options.quick else HERE / "results") / "babi"
     os.environ.setdefault("MEMRL_DATA", str(HERE.parents[2] / "shared" / "data"))
     torch.set_num_threads(1)
     {"memn2n": memn2n, "dnc": dnc, "picture": picture}[options.study](options)

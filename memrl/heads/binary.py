@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from memrl.core import MemoryCore
 from memrl.heads.head import IGNORED, Head
+from memrl.heads.losses import check_targets
 
 
 class BinaryVectors(Head):
@@ -34,6 +35,7 @@ class BinaryVectors(Head):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy of targets (T, B, num_bits) not IGNORED: summed over a sequence, mean over B."""
+        check_targets(targets, logits.shape)
         asked = targets != IGNORED
         cost = F.binary_cross_entropy_with_logits(logits[asked], targets[asked].to(logits.dtype), reduction="sum")
         return cost / logits.shape[1]

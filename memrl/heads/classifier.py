@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memrl.core import MemoryCore
-from memrl.heads.head import Head, State
+from memrl.heads.head import Head, State, last_step
+from memrl.heads.losses import cross_entropy
 
 
 class Classifier(Head):
@@ -20,6 +19,7 @@ class Classifier(Head):
         num_classes: classes to tell apart.
         encoder: from inputs (T, B, ...) to (T, B, core.input_size); None if inputs are those already.
 
+    >>> import torch
     >>> from memrl import make_core
     >>> core = make_core("gru", input_size=8)
     >>> classifier = Classifier(core, 3, encoder=nn.Embedding(100, 8))
@@ -41,10 +41,8 @@ class Classifier(Head):
     ) -> tuple[Tensor, State]:
         """Logits (B, num_classes) at step `lengths - 1` of each row."""
         y, state = self.remember(inputs, state, reset, lengths)
-        rows = torch.arange(y.shape[1], device=y.device)
-        last = y[-1] if lengths is None else y[lengths.to(y.device) - 1, rows]
-        return self.output(last), state
+        return self.output(last_step(y, lengths)), state
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of class numbers (B,)."""
-        return F.cross_entropy(logits, targets)
+        return cross_entropy(logits, targets)

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memrl import tree
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head
+from memrl.heads.head import Head
+from memrl.heads.losses import cross_entropy
 
 
 class NextToken(Head):
@@ -35,7 +35,7 @@ class NextToken(Head):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of tokens (T, B) that are not IGNORED."""
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return cross_entropy(logits, targets)
 
     @torch.no_grad()
     def generate(

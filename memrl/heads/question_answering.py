@@ -3,10 +3,10 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head, State
+from memrl.heads.head import Head, State
+from memrl.heads.losses import cross_entropy
 
 
 class QuestionAnswering(Head):
@@ -25,6 +25,7 @@ class QuestionAnswering(Head):
 
     >>> import torch
     >>> from memrl import make_core
+    >>> from memrl.heads import IGNORED
     >>> answerer = QuestionAnswering(make_core("dnc", input_size=8), 20, encoder=nn.Embedding(20, 8))
     >>> story = torch.tensor([[3], [4], [1]])  # "mary kitchen ?"
     >>> logits, _ = answerer(story)
@@ -58,4 +59,4 @@ class QuestionAnswering(Head):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of answers (T, B) or (T, B, parts) that are not IGNORED."""
-        return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+        return cross_entropy(logits, targets)

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from memrl import tree
 from memrl.core import MemoryCore
-from memrl.heads.head import Head, State
+from memrl.heads.head import Head, State, last_step
+from memrl.heads.losses import cross_entropy
 
 
 @runtime_checkable
@@ -67,21 +68,21 @@ class StoryAnswer(Head):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Logits (B, num_answers) at step `lengths - 1` of each row."""
-        steps, rows = inputs.shape[:2]
-        last = torch.full((rows,), steps - 1, device=inputs.device) if lengths is None else lengths - 1
-        at = last.to(inputs.device), torch.arange(rows, device=inputs.device)
         if not isinstance(self.core, Recalls) or (reset is not None and bool(reset[1:].any())):
             y, state = self.remember(inputs, state, reset, lengths)
-            return self.score(y[at]), state
-        x: Tensor = self.encoder(inputs)
+            return self.score(last_step(y, lengths)), state
+        x, lengths = self.prepare(inputs, state, reset, lengths)
+        steps, rows = x.shape[:2]
+        told = torch.full((rows,), steps - 1, device=x.device) if lengths is None else lengths - 1
+        question = last_step(x, lengths)
         start = self.core.initial_state(rows)
         if state is None:
             state = start
         elif reset is not None:
             state = tree.where(reset[0], start, state)
-        state = self.core.keep(x, state, last)
-        y, _ = self.core.read(x[at], state)
-        return self.score(y), self.core.keep(x[at].unsqueeze(0), state)
+        state = self.core.keep(x, state, told)
+        y, _ = self.core.read(question, state)
+        return self.score(y), self.core.keep(question.unsqueeze(0), state)
 
     def score(self, y: Tensor) -> Tensor:
         """Logits (..., num_answers) from outputs of the core (..., O)."""
@@ -92,4 +93,4 @@ class StoryAnswer(Head):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of numbers of answers (B,)."""
-        return F.cross_entropy(logits, targets)
+        return cross_entropy(logits, targets)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from memrl.core import MemoryCore
-from memrl.heads.head import IGNORED, Head
+from memrl.heads.head import Head
+from memrl.heads.losses import cross_entropy
 
 
 class Tagger(Head):
@@ -21,6 +21,7 @@ class Tagger(Head):
 
     >>> import torch
     >>> from memrl import make_core
+    >>> from memrl.heads import IGNORED
     >>> tagger = Tagger(make_core("gru", input_size=8), 5, encoder=nn.Embedding(100, 8))
     >>> logits, _ = tagger(torch.tensor([[5, 7], [9, 0]]), lengths=torch.tensor([2, 1]))
     >>> loss = tagger.loss(logits, torch.tensor([[1, 2], [4, IGNORED]]))
@@ -33,4 +34,4 @@ class Tagger(Head):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of tag numbers (T, B) that are not IGNORED."""
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        return cross_entropy(logits, targets)

@@ -76,11 +76,63 @@ def test_schedules(options, rates):
     assert moved == pytest.approx(rates, abs=1e-6)
 
 
-@pytest.mark.parametrize(("optimizer", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("rmsprop", "RMSprop")])
-def test_optimizers_by_name(optimizer, kind):
-    made = make_optimizer([nn.Parameter(torch.zeros(1))], Recipe(optimizer=optimizer, learning_rate=0.5))
-    assert type(made).__name__ == kind
-    assert made.param_groups[0]["lr"] == 0.5
+def adam(w, gradients, rate, penalty=0.0, shrink=0.0):
+    m = v = np.zeros_like(w)
+    for t, gradient in enumerate(gradients, start=1):
+        g = gradient + penalty * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w * (1 - rate * shrink) - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return w
+
+
+def sgd(w, gradients, rate, penalty):
+    delta = np.zeros_like(w)
+    for gradient in gradients:
+        delta = 0.7 * delta + gradient + penalty * w
+        w = w - rate * delta
+    return w
+
+
+def rmsprop(w, gradients, rate, penalty):
+    n = delta = np.zeros_like(w)
+    for gradient in gradients:
+        g = gradient + penalty * w
+        n = 0.99 * n + 0.01 * g**2
+        delta = 0.7 * delta + g / (np.sqrt(n) + 1e-10)
+        w = w - rate * delta
+    return w
+
+
+def graves_rmsprop(w, gradients, rate, penalty):
+    n = g = delta = np.zeros_like(w)
+    for gradient in gradients:
+        e = gradient + penalty * w
+        n, g = 0.95 * n + 0.05 * e**2, 0.95 * g + 0.05 * e
+        delta = 0.7 * delta - rate * e / np.sqrt(n - g**2 + 1e-4)
+        w = w + delta
+    return w
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "loop"),
+    [
+        ("adam", adam),
+        ("adamw", lambda w, gradients, rate, decay: adam(w, gradients, rate, shrink=decay)),
+        ("sgd", sgd),
+        ("rmsprop", rmsprop),
+        ("graves_rmsprop", graves_rmsprop),
+    ],
+    ids=["adam", "adamw", "sgd", "rmsprop", "graves_rmsprop"],
+)
+def test_optimizers_of_recipes_equal_their_equations(optimizer, loop):
+    rng = np.random.default_rng(0)
+    w, gradients = rng.normal(size=4), 1e-3 * rng.normal(size=(5, 4))  # small, so that damping shows
+    weight = nn.Parameter(torch.tensor(w))
+    made = make_optimizer([weight], Recipe(optimizer=optimizer, learning_rate=0.01, momentum=0.7, weight_decay=0.05))
+    for gradient in gradients:
+        weight.grad = torch.tensor(gradient)
+        made.step()
+    np.testing.assert_allclose(weight.detach(), loop(w, gradients, 0.01, 0.05), rtol=1e-9)
 
 
 def one_batch(label, rows=2):
@@ -153,7 +205,20 @@ def test_patience_and_goal_end_early():
     assert (result.steps, result.patience_ended, result.reached) == (2, False, True)
 
 
-def test_stop_leaves_weights_as_they_are_and_scores_nothing():
+def test_a_better_score_gives_new_patience():
+    head = toy_head(Toy(), [0.5, 0.4, 0.6, 0.5, 0.5, 0.9])
+    assert fit(Toy(), head, dataclasses.replace(SGD, patience=2, steps=6)).steps == 5
+
+
+def test_the_goal_of_a_cost_is_reached_from_above():
+    class Cost(Toy):
+        lower_is_better = True
+
+    result = fit(Cost(), toy_head(Toy(), [0.5, 0.2, 0.1]), dataclasses.replace(SGD, stop_at=0.3))
+    assert (result.steps, result.reached) == (2, True)
+
+
+def test_stop_keeps_the_best_weights_and_scores_nothing():
     head = toy_head(Toy(), [0.9, 0.1])
     calls = iter([False, False, True])
     biases = []
@@ -161,6 +226,14 @@ def test_stop_leaves_weights_as_they_are_and_scores_nothing():
     assert result.stopped
     assert result.steps == 2
     assert result.scores == {}
+    assert not torch.equal(biases[0], biases[1])
+    torch.testing.assert_close(head.output.bias, biases[0])
+
+
+def test_stop_before_any_look_leaves_weights_as_they_are():
+    head, biases, calls = toy_head(Toy()), [], iter([False, False, True])
+    recipe = dataclasses.replace(SGD, eval_every=3)
+    fit(Toy(), head, recipe, stop=lambda: next(calls), report=lambda _: biases.append(head.output.bias.clone()))
     torch.testing.assert_close(head.output.bias, biases[-1])
 
 
@@ -179,6 +252,35 @@ def test_clipping(clip):
         assert norms[0] > 0.01  # the norm that is reported is from before
 
 
+def test_gradients_are_clipped_by_value_before_they_are_by_norm():
+    def step(**clip):
+        head = toy_head(Toy())
+        before = torch.cat([parameter.detach().flatten() for parameter in head.parameters()])
+        fit(Toy(), head, dataclasses.replace(SGD, learning_rate=1.0, steps=1, **clip))
+        after = torch.cat([parameter.detach().flatten() for parameter in head.parameters()])
+        return (before - after).double()
+
+    gradient = step(clip_norm=0.0)
+    value = float(gradient.abs().median())
+    clipped = gradient.clamp(-value, value)
+    norm = float(clipped.norm()) / 2
+    expected = clipped * (norm / clipped.norm())
+    torch.testing.assert_close(step(clip_norm=norm, clip_value=value), expected, rtol=1e-3, atol=1e-7)
+
+
+def test_a_loss_that_is_no_number_leaves_the_best_weights():
+    class Spoilt(Toy):
+        def train(self, batch_size, seed):
+            yield one_batch(1)
+            yield one_batch(1)
+            yield one_batch(1)._replace(inputs=torch.full((1, 2, 2), math.nan))
+
+    head, biases = toy_head(Spoilt(), [0.9, 0.1]), []
+    with pytest.raises(FloatingPointError, match="after 2 batches"):
+        fit(Spoilt(), head, SGD, report=lambda _: biases.append(head.output.bias.clone()))
+    torch.testing.assert_close(head.output.bias, biases[0])
+
+
 def test_a_loss_that_is_no_number_is_said():
     head = toy_head(Toy())
     with torch.no_grad():
@@ -187,34 +289,52 @@ def test_a_loss_that_is_no_number_is_said():
         fit(Toy(), head, SGD)
 
 
+@dataclass(frozen=True)
+class School(Toy):
+    """Three lessons of one sequence a batch; a score above 0.5 passes."""
+
+    number: int = 2
+    taught: ClassVar[list[int]] = []
+
+    @property
+    def lessons(self):
+        return 3
+
+    def lesson(self, number):
+        return dataclasses.replace(self, number=number)
+
+    def train(self, batch_size, seed):
+        for _ in itertools.count():
+            self.taught.append(self.number)
+            yield one_batch(1)
+
+    def passed(self, scores):
+        return scores["score"] > 0.5
+
+
 def test_lessons_come_one_after_the_other():
-    taught = []
-
-    @dataclass(frozen=True)
-    class School(Toy):
-        number: int = 2
-
-        @property
-        def lessons(self):
-            return 3
-
-        def lesson(self, number):
-            return dataclasses.replace(self, number=number)
-
-        def train(self, batch_size, seed):
-            for _ in itertools.count():
-                taught.append(self.number)
-                yield one_batch(1)
-
-        def passed(self, scores):
-            return scores["score"] > 0.5
-
     # The best weights are those of the last lesson, however good the scores of the easier ones were.
+    School.taught.clear()
     head = toy_head(School(), [0.1, 0.9, 0.9, 0.3, 0.4, 0.2])
     result = fit(School(), head, dataclasses.replace(SGD, steps=6))
-    assert taught == [0, 0, 1, 2, 2, 2]
-    assert [look.lesson for look in result.history] == taught
+    assert School.taught == [0, 0, 1, 2, 2, 2]
+    assert [look.lesson for look in result.history] == School.taught
     assert result.best_step == 5
+
+
+def test_goal_and_patience_are_of_the_last_lesson():
+    recipe = dataclasses.replace(SGD, steps=9, stop_at=0.55, patience=2)
+    # Two looks without a better score in the first lesson, and good ones in the first two, end nothing.
+    result = fit(School(), toy_head(School(), [0.3, 0.2, 0.1, 0.9, 0.9, 0.4, 0.3, 0.6]), recipe)
+    assert (result.steps, result.reached, result.patience_ended) == (8, True, False)
+
+
+def test_no_state_goes_from_one_lesson_to_the_next():
+    head, states = toy_head(School(), [0.1, 0.9, 0.9, 0.1]), []
+    answer = head.answer
+    head.answer = lambda batch, state=None: states.append(state is None) or answer(batch, state)
+    fit(School(), head, SGD)
+    assert states == [True, False, True, True]
 
 
 def test_the_state_goes_on_where_reset_says_so():
@@ -284,8 +404,18 @@ def test_unknown_sets_are_refused():
         ({"learning_rate": 0.0}, "learning_rate: 0.0 given"),
         ({"schedule": "halve"}, "halve_every: 0 given"),
         ({"momentum": 1.0}, "momentum: 1.0 given"),
+        ({"optimizer": "rmsprpo"}, "optimizer: 'rmsprpo' given, one of 'adam'"),
+        ({"schedule": "lin"}, "schedule: 'lin' given, one of 'constant'"),
+        ({"learning_rate": math.inf}, "learning_rate: inf given, a finite number"),
+        ({"clip_norm": -1.0}, "clip_norm: -1.0 given"),
+        ({"weight_decay": -1.0}, "weight_decay: -1.0 given"),
+        ({"batch_size": 0}, "batch_size: 0 given, a whole number of at least 1 needed"),
+        ({"steps": 0}, "steps: 0 given"),
+        ({"eval_every": 0}, "eval_every: 0 given"),
+        ({"patience": -1}, "patience: -1 given"),
+        ({"stop_at": math.nan}, "stop_at: nan given"),
     ],
-    ids=["rate", "halve", "momentum"],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_recipes_refuse_what_does_not_fit(options, says):
     with pytest.raises(ValueError, match=says):

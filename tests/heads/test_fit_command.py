@@ -106,6 +106,18 @@ def test_a_signal_saves_what_was_learned(tmp_path, capsys, monkeypatch, signum):
     assert evaluate(task, head, "valid")["bits_per_sequence"] > 0
 
 
+def test_a_loss_that_diverges_saves_the_best_weights(tmp_path, capsys):
+    options = ["eval_every=1" if word == "eval_every=5" else word for word in SMALL]
+    words = ["copy", "--core", "gru", "--steps", "1000", "--run-dir", str(tmp_path), *options]
+    code, out, err = run(capsys, *words, "optimizer=sgd", "learning_rate=3e38", "clip_norm=0")
+    assert (code, err) == (1, "")
+    (folder,) = (tmp_path / "copy" / "gru").iterdir()
+    checkpoint = folder / "checkpoints" / "interrupted.safetensors"
+    assert "failed      the loss is inf" in out
+    assert f"saved       {checkpoint}" in out
+    load_fit(folder)
+
+
 def test_core_options_of_the_task_are_used_unless_others_are_given(tmp_path, capsys):
     words = ["copy", "--core", "ntm", "--steps", "1", "--run-dir", str(tmp_path), "--set", "vector_bits=1"]
     code, *_ = run(capsys, *words, "max_length=1", "num_slots=5", "batch_size=1")
@@ -137,8 +149,15 @@ def test_list_shows_metric_and_published_results(capsys, monkeypatch):
         (["coppy", "--list"], "unknown task 'coppy'"),
         (["copy", "--core", "gro"], "unknown core 'gro'; did you mean 'gru'?"),
         (["copy", "--core", "gru", "--steps", "0"], "--steps: 0 given, at least 1 needed"),
+        (["copy", "--core", "gru", "--threads", "0"], "--threads: 0 given"),
+        (["copy", "--core", "gru", "--set", "learning_rate=.inf"], "learning_rate: inf given, a finite number"),
+        pytest.param(
+            ["copy", "--core", "gru", "--device", "cuda"],
+            "--device: 'cuda' is not available here; use cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here it is"),
+        ),
         (["copy", "--core", "gru", "--seed", "-1"], "--seed: -1 given"),
-        (["copy", "--core", "gru", "--device", "nowhere"], "--device nowhere"),
+        (["copy", "--core", "gru", "--device", "nowhere"], "--device: 'nowhere' is not available here"),
         (["copy", "--core", "gru", "--set", "hiden_size=3"], "did you mean 'hidden_size'?"),
         (["copy", "--core", "gru", "--set", "task.hidden_size=3"], "--set task.hidden_size: no such option"),
         (["copy", "--core", "gru", "--set", "agent.gamma=1"], "core., task. or recipe. can stand in front"),

@@ -2,63 +2,13 @@
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 import memrl
 from memrl import tree
-from memrl.heads import IGNORED, Batch, BinaryVectors, Classifier, NextToken, QuestionAnswering, StoryAnswer, Tagger
+from memrl.heads import Batch, Classifier, NextToken, Tagger
 
-STEPS, ROWS, WIDTH, WORDS = 5, 3, 4, 7
-SIZES = {
-    "none": {"hidden_size": 6},
-    "lstm": {"hidden_size": 6},
-    "gru": {"hidden_size": 6},
-    "ntm": {"hidden_size": 6, "num_slots": 5, "slot_size": 3},
-    "dnc": {"hidden_size": 6, "num_slots": 5, "slot_size": 3, "num_reads": 2},
-    "memformer": {"slot_size": 6, "num_slots": 3, "num_heads": 2},
-}
-LENGTHS = torch.tensor([5, 2, 3])
-
-
-def small_core(name: str) -> memrl.MemoryCore:
-    torch.manual_seed(3)
-    return memrl.make_core(name, WIDTH, **SIZES.get(name, {}))
-
-
-def tokens() -> torch.Tensor:
-    return torch.randint(WORDS, (STEPS, ROWS), generator=torch.Generator().manual_seed(0))
-
-
-def embedding() -> nn.Embedding:
-    return nn.Embedding(WORDS, WIDTH)
-
-
-def padded(targets: torch.Tensor) -> torch.Tensor:
-    """Targets with IGNORED on padding."""
-    targets = targets.clone()
-    targets[torch.arange(STEPS)[:, None] >= LENGTHS] = IGNORED
-    return targets
-
-
-# Head on a core, its logits' shape, and targets.
-HEADS = {
-    "classifier": (lambda core: Classifier(core, 3, embedding()), (ROWS, 3), torch.tensor([0, 2, 1])),
-    "story_answer": (lambda core: StoryAnswer(core, 3, embedding()), (ROWS, 3), torch.tensor([0, 2, 1])),
-    "tagger": (lambda core: Tagger(core, 3, embedding()), (STEPS, ROWS, 3), padded(tokens() % 3)),
-    "next_token": (lambda core: NextToken(core, WORDS), (STEPS, ROWS, WORDS), padded(tokens())),
-    "answers": (lambda core: QuestionAnswering(core, 5, embedding()), (STEPS, ROWS, 5), padded(tokens() % 5)),
-    "answers_in_parts": (
-        lambda core: QuestionAnswering(core, 5, embedding(), parts=2),
-        (STEPS, ROWS, 2, 5),
-        padded(torch.stack([tokens() % 5, tokens() % 3], -1)),
-    ),
-    "binary": (
-        lambda core: BinaryVectors(core, 2, embedding()),
-        (STEPS, ROWS, 2),
-        padded(torch.stack([tokens() % 2, tokens() % 3 % 2], -1).float()),
-    ),
-}
+from .toys import BOTH_WAYS, HEADS, LENGTHS, ROWS, SIZES, STEPS, WORDS, embedding, of_row, small_core, tokens
 
 
 @pytest.mark.parametrize("name", memrl.list_cores())
@@ -108,18 +58,42 @@ def test_classifier_reads_the_last_step_of_each_row():
         torch.testing.assert_close(logits[row], head(tokens()[:length, row : row + 1])[0][0])
 
 
-def test_losses_are_means_of_what_is_asked_by_hand():
-    core = small_core("none")
-    logits = torch.tensor([[[2.0, 0.0]], [[0.0, 1.0]], [[5.0, 5.0]]])  # (3, 1, 2)
-    targets = torch.tensor([[0], [0], [IGNORED]])
-    by_hand = (torch.log1p(torch.exp(torch.tensor(-2.0))) + torch.log1p(torch.exp(torch.tensor(1.0)))) / 2
-    for head in (Tagger(core, 2), QuestionAnswering(core, 2), NextToken(core, 2)):
-        torch.testing.assert_close(head.loss(logits, targets), by_hand)
-    # Binary vectors: all bits of a sequence together, here 4, and the mean over 2 sequences, of which one asks nothing.
-    zeros = torch.zeros(3, 2, 2)
-    asked = torch.full((3, 2, 2), float(IGNORED))
-    asked[:2, 0] = 1.0
-    torch.testing.assert_close(BinaryVectors(core, 2).loss(zeros, asked), 4 * torch.log(torch.tensor(2.0)) / 2)
+@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("kind", HEADS)
+def test_what_stands_before_a_reset_is_forgotten(kind, name):
+    head = HEADS[kind][0](small_core(name))
+    words, reset = tokens(), torch.zeros(STEPS, ROWS, dtype=torch.bool)
+    reset[0] = reset[2, 1] = True
+    with torch.no_grad():
+        mixed, state = head(words, reset=reset)
+        whole, whole_state = head(words)
+        alone, alone_state = head(words[2:, 1:2])
+    for row in range(ROWS):
+        right, right_state, at = (alone, alone_state, 0) if row == 1 else (whole, whole_state, row)
+        end = slice(-3, None)  # after the reset
+        torch.testing.assert_close(of_row(kind, mixed, row)[end], of_row(kind, right, at)[end])
+        torch.testing.assert_close(tree.pack(state)[row], tree.pack(right_state)[at])
+    assert not torch.allclose(of_row(kind, whole, 1), of_row(kind, mixed, 1))  # else nothing was there to forget
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "padded"])
+@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_reset_at_the_first_step_forgets_a_carried_state(kind, name, lengths):
+    head = HEADS[kind][0](small_core(name))
+    words, reset = tokens(), torch.zeros(STEPS, ROWS, dtype=torch.bool)
+    reset[0, 1] = True
+    with torch.no_grad():
+        _, before = head(words.flip(0))
+        mixed, state = head(words, before, reset, lengths)
+        fresh, fresh_state = head(words, lengths=lengths)
+        carried, carried_state = head(words, before, lengths=lengths)
+    for row, steps in enumerate(LENGTHS.tolist() if lengths is not None else [STEPS] * ROWS):
+        right, right_state = (fresh, fresh_state) if row == 1 else (carried, carried_state)
+        asked = slice(steps)
+        torch.testing.assert_close(of_row(kind, mixed, row)[asked], of_row(kind, right, row)[asked])
+        torch.testing.assert_close(tree.pack(state)[row], tree.pack(right_state)[row])
+    assert not torch.allclose(of_row(kind, carried, 1), of_row(kind, fresh, 1))
 
 
 def test_a_state_goes_from_chunk_to_chunk_and_reset_opens_a_new_text():
@@ -170,7 +144,7 @@ def test_generated_text_follows_the_distribution():
     assert (cold == 0).all()
 
 
-@pytest.mark.parametrize("name", ["lstm", "dnc"])
+@pytest.mark.parametrize("name", memrl.list_cores())
 def test_a_core_moves_from_a_head_to_an_agent_and_back(name):
     from memrl.agents import MemoryPPO
     from memrl.envs import make_vec_env
@@ -178,7 +152,7 @@ def test_a_core_moves_from_a_head_to_an_agent_and_back(name):
     env = make_vec_env("memrl/TMaze-v0", 2, length=3)
     options = SIZES[name]
     policy_kwargs = {"core": name, "core_kwargs": options}
-    model = MemoryPPO("MlpMemoryPolicy", env, n_steps=8, seq_len=8, batch_size=16, policy_kwargs=policy_kwargs)
+    model = MemoryPPO("MlpMemoryPolicy", env, n_steps=8, seq_len=8, batch_size=16, seed=0, policy_kwargs=policy_kwargs)
     width = model.policy.core.input_size
     core = memrl.make_core(name, width, **options)
     head = Tagger(core, 2)
@@ -191,7 +165,7 @@ def test_a_core_moves_from_a_head_to_an_agent_and_back(name):
     reset = torch.zeros(4, 2, dtype=torch.bool)
 
     def agents() -> torch.Tensor:
-        return model.policy.core(x, core.initial_state(2), reset)[0]
+        return model.policy.core(x, model.policy.core.initial_state(2), reset)[0]
 
     torch.testing.assert_close(agents(), head.remember(x, None, None, None)[0])
     model.learn(16)
@@ -200,32 +174,3 @@ def test_a_core_moves_from_a_head_to_an_agent_and_back(name):
     moved = max((new - old).abs().max() for new, old in zip(back.core.parameters(), core.parameters(), strict=True))
     assert moved > 0  # the agent trained it
     torch.testing.assert_close(back.remember(x, None, None, None)[0], agents())
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: Tagger("dnc", 3), "core: str given, a built core needed"),
-        (lambda: Tagger(small_core("gru"), 0), "0 outputs given, at least 1"),
-        (lambda: Tagger(small_core("gru"), 2)(torch.zeros(5, 3, 2)), r"inputs: \(5, 3, 2\) given"),
-        (lambda: Tagger(small_core("gru"), 2, embedding())(tokens(), lengths=torch.tensor([6, 1, 1])), "1 to 6 given"),
-        (lambda: Tagger(small_core("gru"), 2, embedding())(tokens(), lengths=torch.tensor([0, 1, 1])), "0 to 1 given"),
-        (lambda: Tagger(small_core("gru"), 2, embedding())(tokens(), lengths=torch.tensor([1, 1])), r"lengths: torch"),
-        (lambda: NextToken(small_core("gru"), 5).generate(torch.zeros(0, 1, dtype=torch.long), 1), "prompt: 0 steps"),
-        (lambda: NextToken(small_core("gru"), 5).generate(torch.zeros(1, 1, dtype=torch.long), 1, 0.0), "temperature"),
-    ],
-    ids=["core", "outputs", "inputs", "too_long", "too_short", "rows", "prompt", "temperature"],
-)
-def test_what_does_not_fit_is_said(call, says):
-    with pytest.raises(ValueError, match=says):
-        call()
-
-
-def test_lengths_go_with_resets_in_the_middle_only_where_nothing_is_padded():
-    tagger = Tagger(small_core("gru"), 3, embedding())
-    reset = torch.zeros(STEPS, ROWS, dtype=torch.bool)
-    reset[0] = reset[2, 1] = True
-    whole = torch.full((ROWS,), STEPS)
-    torch.testing.assert_close(tagger(tokens(), reset=reset, lengths=whole)[0], tagger(tokens(), reset=reset)[0])
-    with pytest.raises(ValueError, match="lengths: given beside resets in the middle"):
-        tagger(tokens(), reset=reset, lengths=LENGTHS)
