@@ -10,7 +10,7 @@ import tyro
 
 from memrl.heads import Head
 from memrl.recipe import Recipe
-from memrl.registry import check_options, core_entry, list_cores, make_core
+from memrl.registry import core_entry, list_cores, make_core
 from memrl.tasks import Task, make_task, task_entry
 
 from .config import read_config
@@ -120,7 +120,6 @@ def build(settings: FitSettings) -> Fitting:
     with usage_errors(ValueError, FileNotFoundError, ImportError):
         task = make_task(settings.task, **options["task"])
         core_options = {**task.core_options.get(settings.core, {}), **options["core"]}
-        check_options("recipe", Recipe, options["recipe"])
         recipe = dataclasses.replace(task.recipe(settings.core), **options["recipe"])
         made = make_core(settings.core, task.input_size, **core_options)
         head = task.head(made)
