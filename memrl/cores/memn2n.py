@@ -24,7 +24,7 @@ class MemN2NConfig:
     num_hops: int = 3  # K, how often the memory is read for one output
     tying: Literal["adjacent", "layerwise", "key-value"] = "adjacent"  # which embeddings the hops share
     temporal: bool = True  # a learned vector for each place in the order of time
-    position_encoding: bool = False  # an input is a sentence, as `memrl.tasks.babi.bags_of_words` writes it
+    position_encoding: bool = False  # an input is a sentence, as `memrl.tasks.babi_sentences.BagsOfWords` has it
     noise: float = 0.0  # chance that an empty memory follows an input while training, in [0, 1)
     read_empty: bool = False  # slots without an input are read too, as nothing at all: who finds nothing can say so
     linear: bool = False  # read without softmax, as a linear start does before it trains on with softmax

@@ -135,7 +135,11 @@ class BabiSentences(Task):
         return {"error_percent": 100 * wrong / total, "loss": loss / total}
 
     def recipe(self, core: str) -> Recipe:
-        """That of Sukhbaatar et al. 2015, section 4.2, for a mean over the batch, not a sum; Adam for other cores."""
+        """That of Sukhbaatar et al. 2015, section 4.2, for a mean over the batch, not a sum; Adam for other cores.
+
+        Departs from the paper: no linear start, in which the softmax is left out at first, because a recipe trains one
+        core from its beginning to its end. `experiments/supervised/babi.py` trains with one.
+        """
         if core != "memn2n":
             return Recipe(clip_norm=1.0, steps=3000, eval_every=300)
         count = len(self._load().parts["train"])

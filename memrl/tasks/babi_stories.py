@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from memrl.tasks.lines import numbered_lines
+from memrl.tasks.lines import enough, numbered_lines
 
 SOURCE = "http://www.thespermwhale.com/jaseweston/babi/tasks_1-20_v1-2.tar.gz"
 NUM_TASKS = 20
@@ -102,7 +102,7 @@ def names_of_tests(tasks: Sequence[int]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def load_stories(folder: Path, task: int, part: str) -> Sequence[Story]:
-    """The stories of one task.
+    """The stories of one task that ask something; from others there is nothing to learn.
 
     Args:
         folder: of files like qa1_single-supporting-fact_train.txt.
@@ -111,7 +111,8 @@ def load_stories(folder: Path, task: int, part: str) -> Sequence[Story]:
 
     Raises:
         FileNotFoundError: no file of that task in the folder; says where to get it.
-        ValueError: a malformed line, or a file without stories.
+        ValueError: a malformed line, or fewer such stories than needed: one for the test; two to learn from, since one
+            of them is for validation.
     """
     files = sorted(folder.glob(f"qa{task}_*_{part}.txt"))
     if len(files) != 1:
@@ -119,14 +120,16 @@ def load_stories(folder: Path, task: int, part: str) -> Sequence[Story]:
         raise FileNotFoundError(
             f"{folder}: one file qa{task}_*_{part}.txt needed, {found} there; they are to be had from {SOURCE}"
         )
-    stories = tuple(read_babi(files[0]))
-    if not stories:
-        raise ValueError(f"{files[0]}: no stories in it")
-    return stories
+    stories = [story for story in read_babi(files[0]) if any(line.answers for line in story)]
+    return tuple(enough(stories, 2 if part == "train" else 1, "stories with a question", files[0], SOURCE))
 
 
 def learned_and_held_out(stories: Sequence[Story]) -> tuple[Sequence[Story], Sequence[Story]]:
-    """Stories to learn from, and the last tenth, which is for validation (Sukhbaatar et al. 2015, section 4.2)."""
+    """Stories to learn from, and the last tenth, which is for validation (Sukhbaatar et al. 2015, section 4.2).
+
+    >>> learned_and_held_out(["first", "last"])
+    (['first'], ['last'])
+    """
     first = len(stories) - max(1, len(stories) // 10)
     return stories[:first], stories[first:]
 

@@ -71,13 +71,13 @@ class _Tales(Task):
 
     def train(self, batch_size: int, seed: int) -> Iterator[Batch]:
         """Stories without end about the families to learn from."""
-        told = self._told(self.tales("train"), 2 * seed)  # even: the random numbers of no evaluation
+        told = self._tell("train", 2 * seed)  # even: the random numbers of no evaluation
         while True:
             yield self._batch(list(islice(told, batch_size)))
 
     def evaluation(self, split: str, batch_size: int) -> Iterable[Batch]:
         """1,000 stories about the families of "valid" or "test"."""
-        told = list(islice(self._told(self.tales(split), EVALUATION_SEED), EVALUATED))
+        told = list(islice(self._tell(split, EVALUATION_SEED), EVALUATED))
         return (self._batch(told[start : start + batch_size]) for start in range(0, EVALUATED, batch_size))
 
     def scores(self, head: Head, batches: Iterable[Batch]) -> dict[str, float]:
@@ -87,6 +87,16 @@ class _Tales(Task):
     def recipe(self, core: str) -> Recipe:
         """Adam, falling to 0."""
         return Recipe(learning_rate=5e-3, schedule="linear", clip_norm=1.0, batch_size=64, steps=5000, eval_every=500)
+
+    def _tell(self, split: str, seed: int) -> Iterator[Any]:
+        """Stories or claims of a part; if its families are too few, the error says where they were looked for."""
+        folder = data_file(self.data, "family", SOURCE)
+        _load(folder)  # malformed lines have errors of their own
+        try:
+            yield from self._told(self.tales(split), seed)
+        except ValueError as error:
+            about = f"{folder}, families of {split!r}"
+            raise ValueError(f"{about}: {error}; the data is to be had from {SOURCE}") from error
 
     @abstractmethod
     def _told(self, tales: FamilyTales, seed: int) -> Iterator[Any]: ...

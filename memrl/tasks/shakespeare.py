@@ -35,15 +35,15 @@ def read_characters(path: str | Path) -> Characters:
     """Read a text, cut in the order in which it was written.
 
     Args:
-        path: any text in UTF-8 of at least 20 characters; every line gets one newline as its end.
+        path: any text in UTF-8 of at least 40 characters; every line gets one newline as its end.
 
     Raises:
         FileNotFoundError: no such file; says where to get it.
         ValueError: too short, or a line that is no UTF-8, by its number.
     """
     text = "\n".join([line for _, line in numbered_lines(path, SOURCE)] + [""])
-    if len(text) < 20:
-        raise ValueError(f"{path}: {len(text)} characters given, at least 20 needed")
+    if len(text) < 40:  # a twentieth has two: one to read and one to foretell
+        raise ValueError(f"{path}: {len(text)} characters given, at least 40 needed")
     codes, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
     train, valid = len(ids) * 9 // 10, len(ids) * 19 // 20
     return Characters("".join(map(chr, codes)), ids[:train], ids[train:valid], ids[valid:])

@@ -15,7 +15,7 @@ from memrl.heads import IGNORED, Batch, Classifier, Head, Tagger
 from memrl.recipe import Recipe
 from memrl.tasks import words
 from memrl.tasks.data import data_file
-from memrl.tasks.lines import numbered_lines
+from memrl.tasks.lines import enough, numbered_lines
 from memrl.tasks.registry import register_task
 from memrl.tasks.scoring import accuracy
 from memrl.tasks.spans import count_spans
@@ -81,7 +81,10 @@ class _Data(NamedTuple):
 @lru_cache(maxsize=2)
 def _load(folder: Path, least_count: int) -> _Data:
     files = {"train": "train", "valid": "dev", "test": "test"}
-    parts = {part: list(read_snips(folder, file)) for part, file in files.items()}
+    parts = {
+        part: enough(list(read_snips(folder, file)), 1, "commands", folder / f"{file}.seq.in", SOURCE)
+        for part, file in files.items()
+    }
     intents = sorted({command.intent for commands in parts.values() for command in commands})
     tags = sorted({tag for commands in parts.values() for command in commands for tag in command.tags})
     tag_number = {tag: number for number, tag in enumerate(tags)}

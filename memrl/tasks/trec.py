@@ -13,7 +13,7 @@ from memrl.heads import Batch, Classifier, Head
 from memrl.recipe import Recipe
 from memrl.tasks import words
 from memrl.tasks.data import data_file
-from memrl.tasks.lines import numbered_lines
+from memrl.tasks.lines import enough, numbered_lines
 from memrl.tasks.registry import register_task
 from memrl.tasks.scoring import accuracy
 from memrl.tasks.task import Task
@@ -102,6 +102,10 @@ def _batch(examples: Sequence[tuple[list[int], int]]) -> Batch:
 
 @lru_cache(maxsize=2)
 def _load(folder: Path, least_count: int) -> words.Sentences[int]:
-    given, test = (list(read_trec(folder / f"{part}.txt")) for part in ("train", "test"))
+    # Two to learn from, because the first one is for validation.
+    given, test = (
+        enough(list(read_trec(file)), least, "questions", file, SOURCE)
+        for file, least in ((folder / "train.txt", 2), (folder / "test.txt", 1))
+    )
     train = [question for place, question in enumerate(given) if place % 10]
     return words.number_sentences({"train": train, "valid": given[::10], "test": test}, least_count)

@@ -124,7 +124,12 @@ def shuffled(
         examples: a sentence, and what is to be known of it.
         batch_size: examples in a batch; one batch of a pass may be smaller.
         seed: of the order.
+
+    Raises:
+        ValueError: no examples, of which no batch could be made.
     """
+    if not examples:
+        raise ValueError("examples: none given, at least 1 needed")
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(examples)).tolist()

@@ -9,7 +9,7 @@ from scipy.special import beta
 
 from memrl import make_core
 from memrl.heads import IGNORED
-from memrl.tasks import list_tasks, make_task
+from memrl.tasks import generated, list_tasks, make_task
 from memrl.tasks.binary import BinaryTask, bit_scores
 from memrl.tasks.ngrams import optimal_cost
 
@@ -65,6 +65,16 @@ def test_associative_recall_asks_for_the_item_after(seed):
         assert (targets[: second + 1, row] == IGNORED).all()
 
 
+def test_associative_recall_asks_with_every_item_but_the_last_equally_often():
+    # Within one batch: every row has a query of its own. 300 rows, so a share of 1/3 deviates by 0.03.
+    _, inputs, _ = drawn("associative_recall", rows=300, min_items=4, max_items=4)
+    asked = []
+    for row in range(300):
+        items = [vectors(inputs[start + 1 : start + 4, row, :6]) for start in range(0, 16, 4)]
+        asked.append(items.index(vectors(inputs[17:20, row, :6])))
+    assert [asked.count(item) / 300 for item in range(4)] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=0.1)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_priority_sort_asks_for_the_highest_first(seed):
     _, inputs, targets = drawn("priority_sort", seed)
@@ -91,6 +101,21 @@ def test_key_value_asks_for_the_other_half_of_every_pair(seed):
         assert sorted(asked) == sorted(pairs)
 
 
+def test_key_value_asks_in_any_order_and_by_either_half():
+    # Within one batch: every row has an order of its own. 300 rows, so a share of 1/4 deviates by 0.025.
+    _, inputs, targets = drawn("key_value", rows=300, min_pairs=4, max_pairs=4, half_bits=4)
+    orders, by_key = [], inputs[4:, :, 8].mean().item()
+    for row in range(300):
+        pairs = vectors(inputs[:4, row, :8])
+        halves = zip(vectors(inputs[4:, row]), vectors(targets[4:, row]), strict=True)
+        orders.append([pairs.index(x[:4] + answer if x[8] else answer + x[4:8]) for x, answer in halves])
+    for question in range(4):
+        places = [order[question] for order in orders]
+        assert [places.count(place) / 300 for place in range(4)] == pytest.approx([0.25] * 4, abs=0.1)
+    assert len({tuple(order) for order in orders}) == 24, "every order of four"
+    assert by_key == pytest.approx(0.5, abs=0.1)
+
+
 def test_ngrams_show_the_bit_before():
     _, inputs, targets = drawn("ngrams")
     assert not inputs[0].any()
@@ -103,6 +128,20 @@ def test_ngrams_follow_a_table():
     after_one = [row[1:][row[:-1] == 1].mean().item() for row in bits[..., 0].T if (row[:-1] == 1).sum() > 20]
     extreme = sum(share < 0.1 or share > 0.9 for share in after_one) / len(after_one)
     assert extreme > 0.3  # 0.41 for Beta(1/2, 1/2); 0.2 if drawn uniformly
+
+
+def test_ngrams_draw_a_table_for_every_sequence():
+    # By how often a 1 follows a 1: for two tables of their own those shares differ by 0.4 in the mean, by 4 / pi**2.
+    task, generator = make_task("ngrams", length=300, context=1), torch.Generator().manual_seed(0)
+
+    def shares():
+        bits = task.draw(generator, 100)[1][..., 0]
+        return (bits[:-1] * bits[1:]).sum(0) / bits[:-1].sum(0)
+
+    one, other = shares(), shares()
+    for first, second in ((one, other), (one, one.roll(1))):  # of two batches, and of one
+        difference = (first - second).abs()
+        assert difference[difference.isfinite()].mean() == pytest.approx(0.4, abs=0.1)
 
 
 def test_optimal_cost_is_the_marginal_likelihood():
@@ -135,6 +174,55 @@ def test_bits_per_sequence_by_hand():
     scores = bit_scores(head, batches)
     assert scores["bits_per_sequence"] == pytest.approx((ones * math.log2(4 / 3) + zeros * 2) / 10)
     assert scores["bit_error"] == pytest.approx(zeros / 240)
+
+
+@pytest.mark.parametrize("size", [1, 3, 128])
+def test_bits_do_not_depend_on_how_sequences_are_batched(size):
+    task = make_task("copy")
+    head = task.head(make_core("none", task.input_size, hidden_size=4))
+    with torch.no_grad():
+        head.output.weight.zero_()
+        head.output.bias.fill_(math.log(3))  # a 1 with probability 3/4
+    (whole,) = task.evaluation("valid", 128)
+    ones, zeros = (int((whole.targets == bit).sum()) for bit in (1, 0))
+    scores = bit_scores(head, task.evaluation("valid", size))
+    assert scores["bits_per_sequence"] == pytest.approx((ones * math.log2(4 / 3) + zeros * 2) / 128, rel=1e-5)
+    assert scores["bit_error"] == pytest.approx(zeros / (ones + zeros))
+
+
+def first_sequences(name):
+    """The first 20 sequences of a set of that name, as `fixed` draws them; copy knows none of these names."""
+    return [batch.inputs.tolist() for batch in itertools.islice(generated.fixed(make_task("copy").draw, name, 1), 20)]
+
+
+def test_sets_differ_whose_names_do_in_their_first_six_letters():
+    names = ("valid", "value", "test", "tests", "times", "t", "validx")
+    assert len({str(first_sequences(name)) for name in names}) == len(names)
+    assert first_sequences("validxx") == first_sequences("validxy"), "the seventh does not count, as the docstring says"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_seed_of_training_is_that_of_an_evaluation(monkeypatch, name):
+    used = []
+
+    class Recorded(torch.Generator):
+        def manual_seed(self, seed):
+            used.append(seed)
+            return super().manual_seed(seed)
+
+    monkeypatch.setattr(generated, "Generator", Recorded)
+    task = make_task(name, **({"length": 6} if name == "ngrams" else {}))
+    for split in ("valid", *task.tests):
+        next(iter(task.evaluation(split, 1)))
+    examined = set(used)
+    # Seeds of users are small, but any may be given: those that any scaling by 1 or 2 would lead to an examined one.
+    near = {seed + away for examinee in examined for seed in (examinee, examinee // 2) for away in (-1, 0, 1)}
+    seeds = sorted({*range(50), *near})
+    used.clear()
+    for seed in seeds:
+        next(task.train(1, seed))
+    assert len(set(used)) == len(seeds), "every seed has sequences of its own"
+    assert not examined & set(used)
 
 
 @pytest.mark.parametrize("name", TASKS)

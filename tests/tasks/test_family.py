@@ -336,6 +336,35 @@ def test_claims_need_three_facts():
         make_task("family_claim", min_facts=2)
 
 
+FEW = "a\tfather\tb\nc\tmother\ta\n"
+
+
+@pytest.mark.parametrize("name", ["family_query", "family_claim"])
+@pytest.mark.parametrize(("text", "part"), [("", "train"), ("", "test"), (FEW, "valid"), (FEW, "test")])
+def test_too_few_families_are_refused_by_their_folder(tmp_path, name, text, part):
+    for file in FILES:
+        (tmp_path / file).write_text(text)
+    task = make_task(name, data=str(tmp_path))
+    message = re.escape(f"{tmp_path}, families of {part!r}: facts: 0 given, no two of which lead") + ".*from https://"
+    with pytest.raises(ValueError, match=message):
+        next(iter(task.train(2, 0) if part == "train" else task.evaluation(part, 2)))
+
+
+def test_claims_that_cannot_be_told_are_refused_by_their_folder(tmp_path):
+    for file in FILES:
+        (tmp_path / file).write_text("a\twife\tb\nc\tsister\ta\n")
+    task = make_task("family_claim", data=str(tmp_path))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*nobody's grandparents .*had from https://"):
+        next(task.train(2, 0))
+
+
+def test_malformed_facts_are_named_once(tmp_path):
+    for file in FILES:
+        (tmp_path / file).write_text("a\tcousin\tb\n")
+    with pytest.raises(ValueError, match="^" + re.escape(str(tmp_path / "facts.txt, line 1: relation 'cousin'"))):
+        next(make_task("family_query", data=str(tmp_path)).train(2, 0))
+
+
 # --- what a core sees
 
 

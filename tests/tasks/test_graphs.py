@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from memrl import make_core
+from memrl.envs.routes.graph_route import GraphRoute
 from memrl.heads import IGNORED, Batch
 from memrl.tasks import make_task
+from memrl.tasks.generated import EVALUATED
 from memrl.tasks.graph_answers import right_steps, shown_labels
 from memrl.tasks.graphs import episodes
 
@@ -141,8 +144,55 @@ def test_lessons_open_the_ranges():
     assert not easy.inputs[..., 4:][easy.inputs[:, :, 3] == 1].any()
     hard = next(task.train(64, 0))
     assert set(hard.inputs[:, :, 3].sum(0).tolist()) == {1.0, 2.0, 3.0, 4.0}
-    assert task.passed({"routes": 0.95})
-    assert not task.passed({"routes": 0.5})
+    assert task.passed({"routes": 0.9}), "nine of ten routes"
+    assert not task.passed({"routes": 0.89})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_follows_its_seed_and_sets_are_apart(name):
+    task = make_task(name, max_nodes=6, max_hops=2, planning=0)
+
+    def first(batches):
+        return next(iter(batches)).inputs.tolist()
+
+    assert first(task.train(16, 3)) == first(task.train(16, 3))
+    drawn = [first(task.train(16, seed)) for seed in range(3)]
+    drawn += [first(task.evaluation(split, 16)) for split in ("valid", "test")]
+    assert len({str(inputs) for inputs in drawn}) == 5
+
+
+def test_no_copy_of_the_environment_is_seeded_in_training_as_in_an_evaluation(monkeypatch):
+    # The copies take a seed each, from the one given on.
+    used = []
+    reset = GraphRoute.reset
+
+    def recorded(self, *, seed=None, options=None):
+        used.append(range(seed, seed + self.num_envs) if seed is not None else range(0))
+        return reset(self, seed=seed, options=options)
+
+    monkeypatch.setattr(GraphRoute, "reset", recorded)
+    task = make_task("graph_traversal", max_nodes=4, max_hops=1, planning=0)
+    for split in ("valid", "test"):
+        next(iter(task.evaluation(split, 1)))
+    valid, test = map(set, used)
+    assert len(valid) == len(test) == EVALUATED
+    assert not valid & test
+    used.clear()
+    near = {seed // scale + away for seed in (min(valid), min(test)) for scale in (1, 10_000) for away in (-1, 0, 1)}
+    for seed in {*range(5), *near}:
+        next(task.train(512, seed))
+    taken = [seed for seeds in used for seed in seeds]
+    assert len(set(taken)) == len(taken), "every seed has graphs of its own"
+    assert not set(taken) & (valid | test)
+
+
+def test_errors_about_a_given_graph_name_the_options_of_the_task(tmp_path):
+    (tmp_path / "path.txt").write_text("".join(f"{node}\tnext\t{node + 1}\n" for node in range(11)))
+    task = make_task("graph_traversal", test_graph=str(tmp_path / "path.txt"), digits=1, max_nodes=6)
+    with pytest.raises(ValueError, match=r"there are 12 nodes; test_nodes=\.\.\. takes parts of it"):
+        next(iter(task.evaluation("test", 8)))
+    with pytest.raises(ValueError, match=r"^test_nodes: 13 given, but the largest part"):
+        next(iter(replace(task, digits=3, test_nodes=13).evaluation("test", 8)))
 
 
 def test_the_head_answers_in_digits():

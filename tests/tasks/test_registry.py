@@ -1,10 +1,14 @@
 """Tasks by name: what the registry takes, finds and refuses; what every shipped task says of itself; where data is."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from memrl import heads
+from memrl.heads import Head
 from memrl.recipe import Recipe
 from memrl.tasks import Published, Task, list_tasks, make_task, register_task, task_entry
 from memrl.tasks import registry as tasks_registry
@@ -88,3 +92,15 @@ def test_data_is_where_the_path_says_or_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("MEMRL_DATA")
     with pytest.raises(FileNotFoundError, match=r"MEMRL_DATA, .* is not set; the data is to be had from somewhere"):
         data_file("", "trec/train.txt", "somewhere")
+
+
+def test_the_page_on_heads_has_all_tasks_and_all_heads():
+    page = Path(__file__).parents[2].joinpath("docs", "heads.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Recipes")[0], re.M)
+    named = [word for row in rows for word in re.findall(r"`(\w+)", row)]
+    shipped = [name for name in list_tasks() if task_entry(name).task.__module__.startswith("memrl.tasks.")]
+    assert [name for name in named if name.islower()] == shipped, "in the order of `memrl fit --list`"
+    classes = [
+        name for name in heads.__all__ if isinstance(thing := getattr(heads, name), type) and issubclass(thing, Head)
+    ]
+    assert sorted(name for name in named if not name.islower()) == sorted({*classes} - {"Head"})

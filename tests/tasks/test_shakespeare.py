@@ -29,9 +29,18 @@ def test_bad_files(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"one\n\xff\xfe\n")
     with pytest.raises(ValueError, match=r"a\.txt, line 2: no text in utf-8"):
         read_characters(tmp_path / "a.txt")
-    (tmp_path / "a.txt").write_text("short")
-    with pytest.raises(ValueError, match="6 characters given, at least 20 needed"):
+    (tmp_path / "a.txt").write_text("a" * 38)
+    with pytest.raises(ValueError, match=r"a\.txt: 39 characters given, at least 40 needed"):
         read_characters(tmp_path / "a.txt")
+
+
+def test_the_shortest_texts_have_something_to_foretell_in_every_part(tmp_path):
+    for length in range(40, 60):
+        path = tmp_path / f"{length}.txt"
+        path.write_text("a" * (length - 1))  # and a newline
+        task = make_task("shakespeare", data=str(path))
+        for split in ("valid", "test"):
+            assert sum(batch.targets.numel() for batch in task.evaluation(split, 1)) >= 1
 
 
 @pytest.mark.skipif(not TEXT.exists(), reason=f"no data in {TEXT}; set MEMRL_DATA")
@@ -106,6 +115,29 @@ def test_bits_are_those_of_reading_on_without_chunks(small):
         for size in (1, 30):
             scores = task.scores(head, task.evaluation("test", size))
             assert scores["bits_per_character"] == pytest.approx(bits.item(), rel=1e-5)
+
+
+def test_evaluation_carries_the_state_from_chunk_to_chunk(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "a.txt").write_text("".join("abcde"[letter] for letter in rng.integers(5, size=39_999)))
+    task = make_task("shakespeare", data=str(tmp_path / "a.txt"), embedding_size=4, chunk=7)
+    torch.manual_seed(0)
+    head = task.head(make_core("gru", task.input_size, hidden_size=8)).eval()
+    stretches = torch.from_numpy(read_characters(tmp_path / "a.txt").test.reshape(50, 40)).T
+    with torch.no_grad():
+        head.output.weight.mul_(10)  # so that it matters what is remembered
+
+        def bits(inputs, targets):
+            return torch.nn.functional.cross_entropy(head(inputs)[0].flatten(0, 1), targets.flatten()) / np.log(2)
+
+        whole = bits(stretches[:-1], stretches[1:]).item()
+        afresh = [bits(stretches[t : min(t + 7, 39)], stretches[t + 1 : t + 8]) for t in range(0, 39, 7)]
+        forgetful = (
+            sum(b * len(stretches[t : min(t + 7, 39)]) for t, b in zip(range(0, 39, 7), afresh, strict=True)) / 39
+        )
+        score = task.scores(head, task.evaluation("test", 4))["bits_per_character"]
+    assert abs(forgetful - whole) > 1e-3, "else this test says nothing"
+    assert score == pytest.approx(whole, rel=1e-5)
 
 
 def test_batch_that_needs_more_text_is_refused(small):

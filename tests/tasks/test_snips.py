@@ -180,3 +180,13 @@ def test_intents_by_hand(folder):
     batch = next(task.train(12, seed=0))
     assert batch.targets.bincount().tolist() == [8, 4]
     assert batch.lengths.bincount().tolist() == [0, 4, 0, 4, 4]
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("name", ["snips_intent", "snips_slots"])
+def test_a_part_without_commands_is_refused_by_its_file(folder, name, split):
+    for end in ("seq.in", "seq.out", "label"):
+        Path(folder, f"{split}.{end}").write_text("")
+    message = rf"{split}\.seq\.in: commands: 0 found, at least 1 needed; it is to be had from https://github"
+    with pytest.raises(ValueError, match=message):
+        next(make_task(name, data=folder).train(2, seed=0))

@@ -12,7 +12,7 @@ import torch
 from memrl import make_core
 from memrl.fit import fit
 from memrl.recipe import Recipe
-from memrl.tasks import make_task
+from memrl.tasks import make_task, words
 from memrl.tasks.trec import CLASSES, Question, read_trec
 
 DATA = Path(os.environ.get("MEMRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -129,6 +129,33 @@ def test_what_is_learned_is_more_than_the_commonest_class(small):
     result = fit(small, head, Recipe(learning_rate=3e-2, steps=60, eval_every=60, batch_size=18))
     assert result.history[-1].loss < 0.1
     assert result.scores["valid"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "message"),
+    [
+        ("train", "", "train.txt: questions: 0 found, at least 2 needed; it is to be had from https://cogcomp"),
+        ("train", "1 One ?\n", "train.txt: questions: 1 found, at least 2 needed"),  # which validation would take
+        ("test", "", "test.txt: questions: 0 found, at least 1 needed; it is to be had from https://cogcomp"),
+    ],
+)
+def test_a_part_without_questions_is_refused_by_its_file(small, part, text, message):
+    file = Path(small.data, f"{part}.txt")
+    file.write_text(text)
+    for use in (lambda: next(small.train(2, 0)), lambda: small.head(make_core("gru", small.input_size))):
+        with pytest.raises(ValueError, match=re.escape(f"{small.data}/{message}")):
+            use()
+
+
+def test_two_questions_are_one_to_learn_from_and_one_to_validate_with(small):
+    Path(small.data, "train.txt").write_text("1 One ?\n2 Two ?\n")
+    assert next(small.train(4, seed=0)).targets.tolist() == [2]
+    assert [batch.targets.tolist() for batch in small.evaluation("valid", 4)] == [[1]]
+
+
+def test_no_batches_are_made_of_nothing():
+    with pytest.raises(ValueError, match="examples: none given, at least 1 needed"):
+        next(words.shuffled([], 4, seed=0))
 
 
 @pytest.mark.parametrize(("name", "dropout"), [("trec", 1.0), ("snips_intent", 2.0), ("snips_slots", 1.5)])
