@@ -42,7 +42,7 @@ class AssociativeRecall(BinaryTask):
     vector_bits: int = 6  # bits in a vector
 
     tests: ClassVar[tuple[str, ...]] = ("test", "items_8", "items_10", "items_12", "items_15", "items_20")
-    # With a feedforward controller of one head the NTM stays at 2.6 to 10 bits: experiments/supervised.
+    # A feedforward controller with one head stays at 3 to 10 bits: experiments/supervised/README.md.
     core_options: ClassVar[Mapping[str, Mapping[str, Any]]] = NTM_SIZES | {
         "ntm": NTM_SIZES["ntm"] | {"controller": "lstm"}
     }
