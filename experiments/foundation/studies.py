@@ -7,15 +7,6 @@ STUDIES = {
         "--env memrl/TMaze-v0 --cores none,lstm,gru,ntm,dnc,memformer --seeds 3 --steps 150000 --n-envs 32"
         " --stop-at 0.98 --threshold 0.95 --set learning_rate=lin_1e-3 n_steps=64 ent_coef=0.03"
     ),
-    # An entropy bonus of 0.03, and not the default of 0.01, because of the DNC: ten seeds with each.
-    "tmaze_10_dnc": (
-        "--env memrl/TMaze-v0 --cores dnc --seeds 10 --steps 150000 --n-envs 32"
-        " --stop-at 0.98 --threshold 0.95 --set learning_rate=lin_1e-3 n_steps=64 ent_coef=0.03"
-    ),
-    "tmaze_10_dnc_low_bonus": (
-        "--env memrl/TMaze-v0 --cores dnc --seeds 10 --steps 150000 --n-envs 32"
-        " --stop-at 0.98 --threshold 0.95 --set learning_rate=lin_1e-3 n_steps=64 ent_coef=0.01"
-    ),
     # The same over a longer corridor, to be remembered for 50 steps. The trap is to walk to the junction and never
     # turn, return 0: an entropy bonus of 0.05 keeps turning likely enough to be found, and gates that start with
     # memories of up to 64 steps carry the sign there.
